@@ -1,0 +1,75 @@
+"""Reading: allowed or refused by one rule, and recorded either way before anything is shown."""
+
+import msgspec
+from uuid_utils import uuid7
+
+from application.cases import Cases, LoadedCase
+from application.ledger.store import Ledger
+from application.ledger.streams import NewEvent
+from application.request import Request
+from domain.access import AccessRecorded
+from domain.case.access import Permission, What, may_read
+from domain.case.actor import acting_id, is_patient
+from domain.errors import CaseLedgerError, NotFound, Refused, SubjectErased
+from domain.event import Event
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """A read that was allowed and is recorded."""
+
+    case: LoadedCase
+    permission: Permission
+    index: int
+    """Log index of the entry that records it."""
+
+
+class Accesses:
+    """Who may read what, and the record of everybody who did or tried."""
+
+    def __init__(self, ledger: Ledger, cases: Cases) -> None:
+        self._ledger = ledger
+        self._cases = cases
+
+    def read(self, request: Request, case: str, what: What, item: str | None = None) -> Access:
+        """Let the caller read something of a case, or refuse; the log says so first.
+
+        `item` is the record or opinion, where it is one.
+
+        Raises:
+            CaseNotFound: no such case; nothing is recorded.
+            Refused, SubjectErased, NotFound: not for this caller, and recorded.
+        """
+        loaded = self._cases.load(case)
+        version = str(loaded.revision)
+        try:
+            permission = may_read(loaded.state, request.actor(), what, request.now, item)
+        except (Refused, NotFound, SubjectErased) as refusal:
+            event = AccessRecorded(what=what, basis="none", refused_because=refusal.code)
+            self._record(request, loaded, event, item or case, version, "refused")
+            raise
+        event = AccessRecorded(what=what, basis=permission.basis, consent=permission.consent)
+        index = self._record(request, loaded, event, item or case, version, "allowed")
+        return Access(case=loaded, permission=permission, index=index)
+
+    def refused(self, request: Request, case: str, what: str, refusal: CaseLedgerError) -> None:
+        """Record that something was refused that is not a plain read, such as opening a share."""
+        loaded = self._cases.load(case)
+        event = AccessRecorded(what=what, basis="none", refused_because=refusal.code)
+        self._record(request, loaded, event, case, str(loaded.revision), "refused")
+
+    def _record(self, request: Request, loaded: LoadedCase, event: Event, item: str, version: str, outcome: str) -> int:
+        actor = request.actor()
+        known = actor.role != "patient" or is_patient(loaded.state, actor)
+        # Another patient has no id in this case, and their account stands nowhere in clear.
+        actor_id = acting_id(loaded.state, actor) if known else "unknown-patient"
+        new = NewEvent(
+            originator_id=f"access-{uuid7()}",
+            originator_version=1,
+            event=event,
+            case=loaded.case,
+            subject=f"accountability:{loaded.case}",
+            object=item,
+            version=version,
+            outcome=outcome,
+        )
+        return self._ledger.append([new], request.act(actor_id))[0].receipt.index

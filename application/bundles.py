@@ -1,0 +1,93 @@
+"""Bundles: a case's entries with their proofs, to be verified by somebody who has nothing else."""
+
+from psycopg_pool import ConnectionPool
+
+from application.accesses import Accesses
+from application.ledger.checkpoints import Checkpoints
+from application.ledger.entries import signatures
+from application.ledger.nodes import Nodes
+from application.ledger.recorder import EntryRow
+from application.ledger.store import Ledger
+from application.request import Request
+from domain.ledger.bundle import Bundle, Disclosure, Manifest, Proof, case_stream, key_stream, write
+from domain.ledger.dsse import render
+from domain.ledger.receipt import Receipt
+from domain.ledger.tree import inclusion_proof
+
+
+class Bundles:
+    """Exports of cases, and receipts of single entries."""
+
+    def __init__(
+        self, pool: ConnectionPool, ledger: Ledger, checkpoints: Checkpoints, accesses: Accesses, origin: str
+    ) -> None:
+        self._pool = pool
+        self._ledger = ledger
+        self._checkpoints = checkpoints
+        self._accesses = accesses
+        self._origin = origin
+
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint.
+
+        Raises:
+            EntryNotFound: the log is empty.
+        """
+        with self._pool.connection() as connection:
+            return self._checkpoints.latest(connection)[1]
+
+    def receipt(self, index: int) -> Receipt:
+        """The receipt of an entry, under the checkpoint of the batch that appended it; holds nothing of a person.
+
+        Raises:
+            EntryNotFound: the log does not reach that far.
+        """
+        with self._pool.connection() as connection:
+            return self._checkpoints.receipts(connection, index, 1).receipts[0]
+
+    def export(self, request: Request, case: str) -> bytes:
+        """A case's bundle, up to its present revision, proven against the newest checkpoint.
+
+        Openings are in it only as far as the caller may read content; those of the keys that signed always are,
+        since a public key is no secret. The export is recorded first.
+
+        Raises:
+            CaseNotFound, Refused: not for this caller; recorded.
+        """
+        access = self._accesses.read(request, case, "bundle")
+        rows = self._ledger.recorder.rows(case_stream(case), None, access.case.revision, desc=False, limit=None)
+        content = {row.index for row in rows} if access.permission.content else set()
+        signers = {key for row in rows if (key := row.statement().key_id) is not None}
+        for key in sorted(signers):
+            history = self._ledger.recorder.rows(key_stream(key), None, None, desc=False, limit=None)
+            content.update(row.index for row in history)
+            rows.extend(history)
+        rows.sort(key=lambda row: row.index)
+        with self._pool.connection() as connection:
+            size, note = self._checkpoints.latest(connection)
+            nodes = Nodes(connection, size)
+            proofs = tuple(
+                Proof(index=row.index, hashes=tuple(inclusion_proof(row.index, size, nodes))) for row in rows
+            )
+        return write(
+            Bundle(
+                manifest=Manifest(
+                    origin=self._origin, case=case, revision=access.case.revision, exported_at=request.now
+                ),
+                checkpoint=note,
+                entries=tuple(_envelope(row) for row in rows),
+                proofs=proofs,
+                openings=tuple(self._disclosures(rows, content)),
+            )
+        )
+
+    def _disclosures(self, rows: list[EntryRow], content: set[int]) -> list[Disclosure]:
+        return [
+            Disclosure(index=row.index, blinding=opening.blinding, payload=opening.payload)
+            for row in rows
+            if row.index in content and (opening := self._ledger.events.opening_at(row)) is not None
+        ]
+
+
+def _envelope(row: EntryRow) -> bytes:
+    return render(row.raw, signatures(row.actor_signature, row.ledger_signature))

@@ -1,0 +1,174 @@
+"""Acting on a case: load it, decide, save what was decided."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from uuid_utils import uuid7
+
+from application.ledger.entries import Guard
+from application.ledger.keyring import Keyring
+from application.ledger.store import Ledger
+from application.ledger.streams import Loaded, NewEvent
+from application.outcome import Outcome, earlier_outcome, outcome_of
+from application.request import Request
+from domain.case.actor import acting_id
+from domain.case.calendar import CALENDARS, Calendars
+from domain.case.commands import Command, OpenCase, OpenCaseInput, completed
+from domain.case.decide import decide
+from domain.case.evolve import evolve
+from domain.case.state import CaseState
+from domain.errors import CaseNotFound, StaleRevision, UploadNotFound, WrongRole
+from domain.event import Event, Meta, register
+from domain.patient import PatientRegistered
+from domain.values import Day, Identifier, Line
+
+S = TypeVar("S")
+
+
+class PatientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who the patient is; `account` is given by a coordinator who opens the case for them."""
+
+    name: Line
+    born_on: Day
+    account: Identifier | None = None
+
+
+class LoadedCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A case as it stands in the log."""
+
+    case: str
+    stream: str
+    revision: int
+    head: str
+    state: CaseState
+
+
+class Cases:
+    """The use cases of a case that need nothing but the log."""
+
+    def __init__(self, ledger: Ledger, keyring: Keyring, calendars: Calendars = CALENDARS) -> None:
+        self._ledger = ledger
+        self._keyring = keyring
+        self._calendars = calendars
+
+    def load(self, case: str, *, version: int | None = None) -> LoadedCase:
+        """The case, folded from its events.
+
+        Raises:
+            CaseNotFound: no such case.
+        """
+        loaded: Loaded[CaseState] | None = self._ledger.load(f"case-{case}", evolve, version=version)
+        if loaded is None:
+            raise CaseNotFound
+        return LoadedCase(case=case, stream=loaded.id, revision=loaded.version, head=loaded.head, state=loaded.state)
+
+    def open(self, request: Request, case: OpenCaseInput, patient: PatientInput) -> Outcome:
+        """Open a case, register its patient, and make the keys that both are sealed under.
+
+        Raises:
+            WrongRole: neither a patient nor a coordinator, or a coordinator who does not say whose case it is.
+        """
+        if (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
+            return earlier
+        account = request.id if request.role == "patient" else patient.account
+        if account is None:
+            raise WrongRole("a coordinator who opens a case names the patient's account")
+        case_id, patient_id = str(uuid7()), str(uuid7())
+        command = completed(
+            OpenCase,
+            case,
+            patient=f"patient-{patient_id}",
+            patient_account=account,
+            patient_actor=f"p-{secrets.token_hex(10)}",
+        )
+        decided = decide(None, command, request.actor(), request.now, self._calendars)
+        state = None
+        for event in decided:
+            state = evolve(state, event, Meta(actor="", role=request.role, recorded_at=request.now))
+        self._keyring.create(f"case:{case_id}", f"accountability:{case_id}", f"patient:{patient_id}")
+        registered = PatientRegistered(
+            patient=f"patient-{patient_id}", account=account, name=patient.name, born_on=patient.born_on
+        )
+        new = [
+            NewEvent(
+                originator_id=registered.patient,
+                originator_version=1,
+                event=registered,
+                case=None,
+                subject=f"patient:{patient_id}",
+            ),
+            *new_events(f"case-{case_id}", 0, case_id, decided),
+        ]
+        recordings = self._ledger.append(
+            new, request.act(acting_id(state, request.actor())), idempotency=request.idempotency
+        )
+        return self._outcome(request, f"case-{case_id}", recordings)
+
+    def act(
+        self,
+        request: Request,
+        case: str,
+        command: Callable[[CaseState], Command],
+        guards: Sequence[Guard] = (),
+    ) -> Outcome:
+        """Do one thing to a case.
+
+        `command` makes the command from the case as it stands; `guards` are what it relied on elsewhere.
+
+        Raises:
+            CaseNotFound, StaleRevision, GuardBroken, and whatever the decision refuses with.
+        """
+        if (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
+            return earlier
+        loaded = self.load(case)
+        if request.expected is not None and request.expected != loaded.revision:
+            raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
+        events = decide(loaded.state, command(loaded.state), request.actor(), request.now, self._calendars)
+        recordings = self._ledger.append(
+            new_events(loaded.stream, loaded.revision, case, events),
+            request.act(acting_id(loaded.state, request.actor())),
+            heads={loaded.stream: loaded.head},
+            guards=guards,
+            idempotency=request.idempotency,
+        )
+        return self._outcome(request, loaded.stream, recordings)
+
+    def repeated(self, request: Request) -> Outcome:
+        """The outcome that an equal request had under the same Idempotency-Key.
+
+        Raises:
+            UploadNotFound: there was none.
+        """
+        earlier = earlier_outcome(self._ledger, request.idempotency, "case")
+        if earlier is None:
+            raise UploadNotFound
+        return earlier
+
+    def _outcome(self, request: Request, stream: str, recordings: Sequence[object]) -> Outcome:
+        if not recordings and (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
+            return earlier
+        return outcome_of(stream, recordings)  # type: ignore[arg-type]
+
+
+def new_events(stream: str, revision: int, case: str, events: Sequence[Event]) -> list[NewEvent]:
+    """Decided events at the end of a case's stream, each to be sealed under the subject that its topic names."""
+    return [
+        NewEvent(
+            originator_id=stream,
+            originator_version=at,
+            event=event,
+            case=case,
+            subject=subject_of(event, case),
+        )
+        for at, event in enumerate(events, revision + 1)
+    ]
+
+
+def subject_of(event: Event, case: str) -> str:
+    """Whose key seals an event of a case's stream."""
+    subject = register.of(event).subject
+    if subject == "record":
+        return f"record:{event.record}"  # type: ignore[attr-defined]  # every event of a record names it
+    return f"{subject}:{case}"

@@ -1,0 +1,1 @@
+"""The event store: sealing, the append under the ledger head, checkpoints, keys."""

@@ -1,0 +1,338 @@
+"""The ledger as an event-sourced application: seals what is saved, opens and checks what is loaded.
+
+Sealing covers a whole save, because the chain runs through it; the mapper only encodes and decodes.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import (
+    EventStore,
+    InfrastructureFactory,
+    JSONTranscoder,
+    Mapper,
+    Notification,
+    Recording,
+    StoredEvent,
+)
+from eventsourcing.utils import Environment
+
+from application.ledger.entries import Append, Appended, Guard, IdempotencyKey, SealedEntry, signatures
+from application.ledger.keyfiles import KeyFiles
+from application.ledger.keyring import Keyring
+from application.ledger.recorder import EntryRow, LedgerRecorder
+from application.ledger.streams import (
+    Act,
+    ActorSigned,
+    Evolve,
+    Loaded,
+    LoggedEvent,
+    NewEvent,
+    OpenedEvent,
+    ReceiptedRecording,
+    projector,
+)
+from domain.errors import ChainBroken, EntryAltered, SignatureRefused
+from domain.event import Erased, encode, register
+from domain.ledger import sealing
+from domain.ledger.dsse import pre_authentication_encoding, render
+from domain.ledger.sealing import Opening
+from domain.ledger.signatures import REQUIRED_ROLE
+from domain.ledger.statement import Statement, decode_statement, encode_statement
+from domain.ledger.tree import leaf_hash
+
+S = TypeVar("S")
+
+
+class LedgerMapper(Mapper[str]):
+    """Maps events to payloads and back; sealing is not its business."""
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        """The payload of a new event, under its topic."""
+        new: NewEvent = domain_event
+        topic = register.of(new.event).topic
+        return StoredEvent(new.originator_id, new.originator_version, topic, encode(new.event))
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """The event of an opened entry; `Erased` where the payload is gone."""
+        assert isinstance(stored_event, OpenedEvent)
+        topic = stored_event.topic
+        event = Erased(topic) if stored_event.erased else register.decode(topic, stored_event.state)
+        return LoggedEvent(
+            originator_id=str(stored_event.originator_id),
+            originator_version=stored_event.originator_version,
+            event=event,
+            statement=stored_event.statement,
+            index=stored_event.index,
+            leaf=stored_event.leaf.hex(),
+            committed_at=stored_event.committed_at,
+        )
+
+
+class LedgerEventStore(EventStore[str]):
+    """Seals and chains on the way in; checks chain, leaf and commitment on the way out."""
+
+    recorder: LedgerRecorder
+
+    def __init__(self, mapper: LedgerMapper, recorder: LedgerRecorder, keys: KeyFiles, keyring: Keyring) -> None:
+        super().__init__(mapper, recorder)
+        self._keys = keys
+        self._keyring = keyring
+
+    def put(self, domain_events: Sequence[Any], **kwargs: Any) -> list[Recording[str]]:
+        """Seal and append new events together.
+
+        Takes `act: Act`; `heads`, the leaf (hex) of each stream that exists already; `guards`; `idempotency`; and
+        `signed`, the actor-signed statement of the one event that needs it.
+        """
+        new: Sequence[NewEvent] = domain_events
+        entries = tuple(
+            self._sealed(new, kwargs["act"], dict(kwargs.get("heads") or {}), kwargs.get("signed")),
+        )
+        append = Append(
+            entries=entries,
+            guards=tuple(kwargs.get("guards") or ()),
+            idempotency=kwargs.get("idempotency"),
+        )
+        appended = self.recorder.append(append)
+        if appended.replayed:
+            return []
+        return [
+            ReceiptedRecording(event, self._notification(entry, receipt.index), event, receipt)
+            for event, entry, receipt in zip(new, entries, appended.receipts, strict=True)
+        ]
+
+    def statement_of(self, new: NewEvent, act: Act, prev: str | None, opening: Opening) -> Statement:
+        """The statement that an event gets, at its place in the chain."""
+        return Statement(
+            origin=self._keys.origin,
+            stream=new.originator_id,
+            rev=new.originator_version,
+            prev=prev,
+            case=new.case,
+            kind=register.of(new.event).topic,
+            actor=act.actor,
+            role=act.role,
+            recorded_at=act.recorded_at,
+            occurred_at=act.occurred_at,
+            cause=act.cause,
+            purpose=act.purpose,
+            subject=new.subject,
+            commitment=opening.commitment(),
+            object=new.object,
+            version=new.version,
+            outcome=new.outcome,
+        )
+
+    def opening_of(self, new: NewEvent) -> Opening:
+        """A fresh opening of an event's payload."""
+        return Opening(secrets.token_bytes(sealing.BLINDING_BYTES), self.mapper.to_stored_event(new).state)
+
+    def get(
+        self,
+        originator_id: str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Any]:
+        """Events of a stream, checked: every leaf is that of its entry, and every entry follows the one before.
+
+        Raises:
+            ChainBroken, EntryAltered, PayloadAltered: stored bytes contradict each other.
+        """
+        rows = self.recorder.rows(originator_id, gt, lte, desc, limit)
+        opened = self.opened(rows)
+        if not desc:
+            opened = _chained(opened, originator_id, gt or 0)
+        return map(self.mapper.to_domain_event, opened)
+
+    def opened(self, rows: Sequence[EntryRow]) -> Iterator[OpenedEvent]:
+        """Open rows in order; payloads whose key is gone come out as erased."""
+        statements = [row.statement() for row in rows]
+        subjects = tuple(each.subject for each in statements if each.subject is not None)
+        keys = self._keyring.find_many(subjects) if subjects else {}
+        for row, statement in zip(rows, statements, strict=True):
+            entry = render(row.raw, signatures(row.actor_signature, row.ledger_signature))
+            if leaf_hash(entry) != row.leaf:
+                raise EntryAltered(f"entry {row.index} does not hash to its leaf")
+            key = keys.get(statement.subject or "")
+            erased = row.sealed is None or key is None or statement.commitment is None
+            payload = b""
+            if not erased:
+                assert row.sealed is not None and key is not None and statement.commitment is not None
+                payload = sealing.open_sealed(key, row.sealed, row.raw, statement.commitment).payload
+            yield OpenedEvent(
+                originator_id=statement.stream,
+                originator_version=statement.rev,
+                topic=statement.kind,
+                state=payload,
+                statement=statement,
+                index=row.index,
+                leaf=row.leaf,
+                committed_at=row.committed_at,
+                erased=erased,
+            )
+
+    def opening_at(self, row: EntryRow) -> Opening | None:
+        """What an entry's commitment opens to; None once it was erased."""
+        statement = row.statement()
+        if row.sealed is None or statement.subject is None or statement.commitment is None:
+            return None
+        key = self._keyring.find_many((statement.subject,)).get(statement.subject)
+        return None if key is None else sealing.open_sealed(key, row.sealed, row.raw, statement.commitment)
+
+    def _sealed(
+        self, new: Sequence[NewEvent], act: Act, heads: dict[str, str], signed: ActorSigned | None
+    ) -> Iterator[SealedEntry]:
+        keys = self._keyring.get_many(tuple(each.subject for each in new))
+        for each in new:
+            topic = register.of(each.event).topic
+            if topic in REQUIRED_ROLE:
+                if signed is None or len(new) != 1:
+                    raise SignatureRefused(f"{topic} counts only with its actor's signature, and alone")
+                raw, statement, opening = signed.statement, decode_statement(signed.statement), signed.opening
+            else:
+                opening = self.opening_of(each)
+                statement = self.statement_of(each, act, heads.get(each.originator_id), opening)
+                raw = encode_statement(statement)
+            sealed = sealing.seal(keys[each.subject], secrets.token_bytes(sealing.NONCE_BYTES), opening, raw)
+            ledger_signature = self._keys.entry.sign(pre_authentication_encoding(raw))
+            entry = SealedEntry.make(statement, raw, signed.signature if signed else None, ledger_signature, sealed)
+            heads[each.originator_id] = entry.leaf.hex()
+            yield entry
+
+    def _notification(self, entry: SealedEntry, index: int) -> Notification:
+        statement = entry.statement
+        return Notification(statement.stream, statement.rev, statement.kind, entry.sealed or b"", id=index + 1)
+
+
+def _chained(opened: Iterator[OpenedEvent], stream: str, after: int) -> Iterator[OpenedEvent]:
+    previous: OpenedEvent | None = None
+    for each in opened:
+        rev = after + 1 if previous is None else previous.originator_version + 1
+        follows = previous is None and rev > 1 or each.statement.prev == (previous.leaf.hex() if previous else None)
+        if each.originator_id != stream or each.originator_version != rev or not follows:
+            raise ChainBroken(f"entry {each.index} does not follow revision {rev - 1} of its stream")
+        previous = each
+        yield each
+
+
+class LedgerFactory(InfrastructureFactory[Any]):
+    """Builds the library's parts from ours; nothing is resolved by a name."""
+
+    def aggregate_recorder(self, purpose: str = "events") -> Any:
+        """Not offered: there are no snapshots."""
+        raise TypeError("this ledger keeps no snapshots")
+
+    def application_recorder(self) -> Any:
+        """Handed in by `Ledger`."""
+        raise TypeError("the recorder is handed to Ledger")
+
+    def tracking_recorder(self, tracking_recorder_class: Any = None) -> Any:
+        """Not offered: views track their own positions."""
+        raise TypeError("views track their own positions")
+
+    def process_recorder(self) -> Any:
+        """Not offered: views track their own positions."""
+        raise TypeError("views track their own positions")
+
+
+class Ledger(Application[str]):
+    """Saves events as sealed, signed, chained entries, and loads streams as folded states."""
+
+    events: LedgerEventStore
+    recorder: LedgerRecorder
+
+    def __init__(self, recorder: LedgerRecorder, keys: KeyFiles, keyring: Keyring) -> None:
+        self._handed = (recorder, keys, keyring)
+        super().__init__()
+
+    def construct_env(self, name: str, env: Any = None) -> Environment:
+        """An empty environment: no setting of the library is read from the process's own."""
+        return Environment(name, {})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        """See `LedgerFactory`."""
+        return LedgerFactory(env)
+
+    def construct_mapper(self) -> LedgerMapper:
+        """See `LedgerMapper`."""
+        return LedgerMapper(JSONTranscoder())
+
+    def construct_recorder(self) -> LedgerRecorder:
+        """The recorder that was handed in."""
+        return self._handed[0]
+
+    def construct_event_store(self) -> LedgerEventStore:
+        """See `LedgerEventStore`."""
+        assert isinstance(self.mapper, LedgerMapper)
+        return LedgerEventStore(self.mapper, *self._handed)
+
+    def load(self, stream: str, evolve: Evolve[S], *, version: int | None = None) -> Loaded[S] | None:
+        """Fold a stream, up to a revision if one is given; None where there is no such stream.
+
+        Raises:
+            ChainBroken, EntryAltered, PayloadAltered: stored bytes contradict each other.
+        """
+        try:
+            loaded: Loaded[S] = self.repository.get(stream, version=version, projector_func=projector(evolve))
+        except AggregateNotFoundError:
+            return None
+        return loaded
+
+    def stream(self, stream: str) -> list[LoggedEvent]:
+        """All events of a stream, by revision.
+
+        Raises:
+            ChainBroken, EntryAltered, PayloadAltered: stored bytes contradict each other.
+        """
+        return list(self.events.get(stream))
+
+    def read(self, start: int, stop: int) -> list[LoggedEvent]:
+        """Events with start <= index < stop, in the log's order, opened and checked; erased ones as `Erased`.
+
+        Raises:
+            EntryAltered, PayloadAltered: stored bytes contradict each other.
+        """
+        opened = self.events.opened(self.recorder.range(start, stop))
+        return [self.mapper.to_domain_event(each) for each in opened]  # type: ignore[misc]
+
+    def appended_under(self, key: IdempotencyKey) -> Appended | None:
+        """What an earlier request under this Idempotency-Key appended; None for a new key.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another request.
+        """
+        return self.recorder.appended_under(key)
+
+    def append(
+        self,
+        events: Iterable[NewEvent],
+        act: Act,
+        *,
+        heads: Mapping[str, str] | None = None,
+        guards: Sequence[Guard] = (),
+        idempotency: IdempotencyKey | None = None,
+        signed: ActorSigned | None = None,
+    ) -> list[ReceiptedRecording]:
+        """Save events together; each comes back with its receipt.
+
+        Empty where an equal request under the same Idempotency-Key was saved at the same moment: ask for its answer.
+
+        Raises:
+            StaleRevision, GuardBroken, IdempotencyKeyReused: somebody else was first; nothing was saved.
+            SubjectErased, QueueFull, DatabaseUnavailable, IntegrityFailure.
+        """
+        recordings = self.save(
+            *events,
+            act=act,
+            heads=dict(heads or {}),
+            guards=tuple(guards),
+            idempotency=idempotency,
+            signed=signed,
+        )
+        return [each for each in recordings if isinstance(each, ReceiptedRecording)]

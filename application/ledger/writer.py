@@ -1,0 +1,146 @@
+"""The writer of one process: commits batches over its own connection, then signs, pins and proves what it committed.
+
+So nothing is acknowledged that is not under a signed checkpoint, and no signature exists for a tree that did not commit.
+"""
+
+from collections.abc import Sequence
+
+import psycopg
+import structlog
+
+from application.ledger import batch
+from application.ledger.batch import Known, New, Written
+from application.ledger.checkpoints import Checkpoints
+from application.ledger.entries import Append, Appended
+from application.ledger.nodes import store_full_tiles
+from domain.errors import CaseLedgerError, WrongOrigin
+from domain.ledger.checkpoint import Checkpoint
+from domain.ledger.receipt import Receipt
+from domain.ledger.tree import TILE_WIDTH, Frontier
+
+_SESSION = "-c lock_timeout=5s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s -c TimeZone=UTC"
+_CONNECT_TIMEOUT_S = 5
+_TCP_TIMEOUT_MS = 15_000
+# The server ended the connection: shutdown, crash, not up yet, or us idle in a transaction (when this process stood still).
+_ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+
+log = structlog.get_logger(__name__)
+
+
+class Writer:
+    """Commits batches, one at a time: not thread-safe. Owns its connection."""
+
+    def __init__(self, conninfo: str, origin: str, checkpoints: Checkpoints) -> None:
+        self._conninfo = conninfo
+        self._origin = origin
+        self._checkpoints = checkpoints
+        self._connection: psycopg.Connection | None = None
+        self._last: Checkpoint | None = None
+        self._tiled = 0
+
+    def open(self) -> None:
+        """Make the head if the database is new; hold the ledger against the pin; sign what a crash left unsigned.
+
+        Raises:
+            WrongOrigin: the database holds another ledger.
+            HeadBehindPin, HeadForked: the database does not extend the last released checkpoint, or contradicts itself.
+            psycopg.Error: the database does not answer.
+        """
+        connection = self._connected()
+        # One transaction, so that a database which is not this ledger's is left as it was.
+        with connection.transaction():
+            connection.execute(
+                "INSERT INTO ledger.head (origin, size, frontier, committed_at) VALUES (%s, 0, '', 0)"
+                " ON CONFLICT DO NOTHING",
+                (self._origin,),
+            )
+            head = _head(connection, self._origin)
+            self._checkpoints.check_pin(connection, head)
+        # Outside of the transaction: nobody waits while every leaf is hashed again.
+        self._last = self._checkpoints.check_head(connection, head)
+        if head.size:
+            self._checkpoints.signed(connection, head.size)
+
+    def commit(self, appends: Sequence[Append]) -> list[Appended | CaseLedgerError]:
+        """Commit a batch; each append's receipts, or why it did not go in.
+
+        A connection that is lost is replaced once, and the batch repeated byte by byte: what a lost commit had
+        appended is recognised by that. Time-outs are not repeated.
+
+        Raises:
+            IntegrityFailure: the ledger contradicts itself.
+            psycopg.Error: nothing is known to be appended.
+        """
+        try:
+            return self._attempt(appends)
+        except psycopg.Error as error:
+            if not self._lost(error):
+                raise
+            log.warning("append.reconnecting", error=type(error).__name__, sqlstate=error.sqlstate)
+            self.disconnect()
+            return self._attempt(appends)
+
+    def store_tiles(self) -> None:
+        """Store the tiles that have become full since the last call."""
+        size = 0 if self._last is None else self._last.size
+        if size // TILE_WIDTH > self._tiled:
+            store_full_tiles(self._connected(), size)
+            self._tiled = size // TILE_WIDTH
+
+    def disconnect(self) -> None:
+        """Close the connection, in whatever state it is; an open transaction is rolled back by that."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _attempt(self, appends: Sequence[Append]) -> list[Appended | CaseLedgerError]:
+        connection = self._connected()
+        written = batch.write(connection, appends, self._origin, self._last)
+        note = b""
+        if written.prover.size > written.prover.first:
+            note = self._checkpoints.release(connection, written.checkpoint, written.committed_at)
+        self._last = written.checkpoint
+        return [self._answer(connection, *each, written, note) for each in zip(appends, written.outcomes, strict=True)]
+
+    def _answer(
+        self,
+        connection: psycopg.Connection,
+        append: Append,
+        outcome: batch.Outcome,
+        written: Written,
+        note: bytes,
+    ) -> Appended | CaseLedgerError:
+        match outcome:
+            case New(first):
+                receipts = tuple(
+                    Receipt.make(index, entry.leaf, written.prover.proof(index), note)
+                    for index, entry in enumerate(append.entries, first)
+                )
+                return Appended(first_index=first, receipts=receipts)
+            case Known(first, count, own):
+                return self._checkpoints.receipts(connection, first, count, replayed=not own)
+            case _:
+                return outcome
+
+    def _lost(self, error: psycopg.Error) -> bool:
+        return self._connection is None or self._connection.broken or error.sqlstate in _ENDED
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self._conninfo,
+                autocommit=True,
+                options=_SESSION,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                tcp_user_timeout=_TCP_TIMEOUT_MS,
+            )
+            self._connection.prepare_threshold = 0
+        return self._connection
+
+
+def _head(connection: psycopg.Connection, origin: str) -> Frontier:
+    rows = connection.execute("SELECT size, frontier, origin FROM ledger.head").fetchall()
+    for size, frontier, found in rows:
+        if found == origin:
+            return Frontier.from_bytes(size, frontier)
+    raise WrongOrigin

@@ -1,0 +1,1 @@
+"""Records: upload, the encrypted vault, and the reading of DICOM headers."""

@@ -1,0 +1,32 @@
+"""What a file is, judged by its first bytes and never by its name."""
+
+DICOM = "application/dicom"
+OCTETS = "application/octet-stream"
+TEXT = "text/plain"
+
+_SIGNATURES = (
+    (b"%PDF-", "application/pdf"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"PK\x05\x06", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+)
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_BINARY = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
+
+
+def sniff(first: bytes) -> str:
+    """Media type of a file that begins with these bytes (a few hundred are enough).
+
+    The DICM mark at byte 128 wins over any preamble: a dual file is DICOM too (DICOM PS3.10 7.1). DICOM
+    without a preamble looks like octets here; only reading it can tell.
+    """
+    if first[128:132] == b"DICM":
+        return DICOM
+    for signature, media_type in _SIGNATURES:
+        if first.startswith(signature):
+            return media_type
+    if first.startswith(_BYTE_ORDER_MARKS) or (first and not _BINARY.intersection(first[:1024])):
+        return TEXT
+    return OCTETS

@@ -1,0 +1,251 @@
+"""Content-addressed, encrypted objects: `records/<record id>/<SHA-256 of the plaintext>.age`.
+
+Each record has its own age key (https://age-encryption.org/v1, X25519), so destroying one key erases one
+record and the public `age` tool opens any object with the exported key. An address names the content inside
+its record only: two records never share a key, hence never an object.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import obstore
+import pyrage
+from obstore.exceptions import BaseError
+
+from application.records.pipe import Pipe
+from application.records.staging import staging_of
+from domain.errors import BlobAltered, CaseLedgerError, MalformedBody, TooLarge, Unavailable
+from domain.records import FILE_BYTES
+
+_RECORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_READ_BYTES = 256 * 1024
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored object: SHA-256 (hex) and length in bytes of its plaintext, and where it stands."""
+
+    sha256: str
+    bytes: int
+    path: str
+
+
+def new_identity() -> str:
+    """A fresh key for one record, in age's own notation (AGE-SECRET-KEY-1...). It is a secret: seal it."""
+    return str(pyrage.x25519.Identity.generate())
+
+
+class Vault:
+    """Encrypted objects in any obstore store; safe to use from many threads and processes at once."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._staging = staging_of(store)
+
+    def put(
+        self,
+        record: str,
+        identity: str,
+        chunks: Iterable[bytes],
+        *,
+        limit: int = FILE_BYTES,
+        accept: Callable[[Blob], None] = lambda blob: None,
+    ) -> Blob:
+        """Encrypt these chunks as they come, and let the object appear once all of them are durable.
+
+        `accept` sees the finished digest and length before anything appears and refuses by raising. Memory
+        stays flat: one chunk and 64 KiB of ciphertext. The same bytes again replace the object by an equal
+        one.
+
+        Raises: TooLarge above `limit` bytes, Unavailable when the store fails, and whatever `chunks` or
+        `accept` raise.
+        """
+        recipient = _identity(identity).to_public()
+        source = _Source(chunks, limit)
+        try:
+            staged = self._staging.open()
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot store anything now.") from error
+        sink = _Sink(staged.write)
+        try:
+            try:
+                pyrage.encrypt_io(source, sink, [recipient])
+            except Exception as error:
+                # pyrage turns what its callbacks raise into a text; the original stands below.
+                if source.failure is None and sink.failure is None:
+                    raise Unavailable("The vault could not encrypt.") from error
+            if source.failure is not None:
+                raise source.failure
+            if sink.failure is not None:
+                raise sink.failure
+            digest = source.digest.hexdigest()
+            blob = Blob(sha256=digest, bytes=source.bytes, path=_path(record, digest))
+            accept(blob)
+            staged.publish(blob.path)
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot store anything now.") from error
+        finally:
+            staged.discard()
+        return blob
+
+    def stream(self, record: str, identity: str, sha256: str) -> Generator[bytes, None, None]:
+        """Plaintext of an object, in chunks.
+
+        Warning: age authenticates each 64 KiB before it is given out, but whether the whole is the content
+        that the address names is known only at the end. Trust nothing before the iterator has ended without
+        BlobAltered.
+
+        Raises: BlobAltered when the object is missing, does not decrypt, or hashes to something else;
+        Unavailable when the store fails.
+        """
+        key = _identity(identity)
+        try:
+            found = obstore.get(self._store, _path(record, sha256))
+        except FileNotFoundError as error:
+            raise BlobAltered("A stored blob is missing.") from error
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot be read now.") from error
+
+        def decrypt(sink: Callable[[bytes], int]) -> None:
+            source = _Source(map(bytes, found.stream(min_chunk_size=_READ_BYTES)), None)
+            target = _Sink(sink)
+            try:
+                pyrage.decrypt_io(source, target, [key])
+            except Exception as error:
+                if source.failure is None and target.failure is None:
+                    raise BlobAltered("A stored blob does not decrypt.") from error
+            for failure in (target.failure, source.failure):
+                if isinstance(failure, OSError | BaseError):
+                    raise Unavailable("The vault cannot be read now.") from failure
+                if failure is not None:
+                    raise failure
+
+        digest = hashlib.sha256()
+        with closing(Pipe.running(decrypt)) as plaintext:
+            for chunk in plaintext:
+                digest.update(chunk)
+                yield chunk
+        if digest.hexdigest() != sha256:
+            raise BlobAltered("A stored blob is not the content that its address names.")
+
+    def read_bytes(self, record: str, identity: str, sha256: str, *, limit: int) -> bytes:
+        """The whole plaintext of a small object, verified.
+
+        Raises: TooLarge above `limit` bytes, BlobAltered, Unavailable.
+        """
+        whole = BytesIO()
+        with closing(self.stream(record, identity, sha256)) as chunks:
+            for chunk in chunks:
+                whole.write(chunk)
+                if whole.tell() > limit:
+                    raise TooLarge(f"The blob is larger than {limit} bytes.")
+        return whole.getvalue()
+
+    def delete(self, record: str, sha256: str) -> None:
+        """Remove one object; no error when it is not there."""
+        self._remove([_path(record, sha256)])
+
+    def delete_record(self, record: str) -> int:
+        """Remove every object of a record; how many there were."""
+        try:
+            listed = obstore.list(self._store, prefix=_folder(record))
+            paths = [str(item["path"]) for batch in listed for item in batch]
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot be read now.") from error
+        self._remove(paths)
+        return len(paths)
+
+    def sweep_staging(self, older_than_s: float) -> int:
+        """Remove what dead writers left, untouched for that many seconds; a living writer's file stays."""
+        try:
+            return self._staging.sweep(older_than_s)
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot be swept now.") from error
+
+    def _remove(self, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                continue
+            except (OSError, BaseError) as error:
+                raise Unavailable("The vault cannot delete now.") from error
+
+
+class _Source:
+    """What age reads from: hashes and counts each chunk once, and keeps what the chunks raised."""
+
+    def __init__(self, chunks: Iterable[bytes], limit: int | None) -> None:
+        self._chunks = iter(chunks)
+        self._limit = limit
+        self._current = BytesIO()
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+        self.failure: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        data = self._current.read(size)
+        if data:
+            return data
+        try:
+            for chunk in self._chunks:
+                if not chunk:
+                    continue
+                self.bytes += len(chunk)
+                if self._limit is not None:
+                    if self.bytes > self._limit:
+                        raise TooLarge(f"A file has at most {self._limit} bytes.")
+                    self.digest.update(chunk)
+                self._current = BytesIO(chunk)
+                return self._current.read(size)
+        except BaseException as error:
+            self.failure = error
+            raise
+        return b""
+
+
+class _Sink:
+    """What age writes to. pyrage drops an error of its last write, so the first one is kept here."""
+
+    def __init__(self, write: Callable[[bytes], int]) -> None:
+        self._write = write
+        self.failure: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        """Pass the bytes on."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            return self._write(data)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        """Nothing to do: bytes are made durable at publication."""
+
+
+def _identity(text: str) -> pyrage.x25519.Identity:
+    try:
+        return pyrage.x25519.Identity.from_str(text)
+    except pyrage.IdentityError as error:
+        raise CaseLedgerError("A record's key is not an age identity.") from error
+
+
+def _folder(record: str) -> str:
+    # Nothing but a UUID ever becomes part of a path.
+    if not _RECORD.fullmatch(record):
+        raise MalformedBody("A record id is a UUID.")
+    return f"records/{record}"
+
+
+def _path(record: str, sha256: str) -> str:
+    if not _DIGEST.fullmatch(sha256):
+        raise MalformedBody("A SHA-256 is 64 lower-case hexadecimal digits.")
+    return f"{_folder(record)}/{sha256}.age"

@@ -1,0 +1,72 @@
+"""What every use case is told about the request that it serves."""
+
+import hashlib
+import hmac
+
+import msgspec
+
+from application.ledger.entries import IdempotencyKey
+from application.ledger.streams import Act
+from domain.case.actor import Actor
+from domain.values import Role
+
+PURPOSE: dict[str, str] = {
+    "patient": "PATRQT",
+    "coordinator": "HOPERAT",
+    "technician": "HOPERAT",
+    "specialist": "TREAT",
+    "translator": "HOPERAT",
+    "oncologist": "TREAT",
+    "compliance": "HCOMPL",
+    "administrator": "HSYSADMIN",
+    "service": "HOPERAT",
+}
+"""Purpose of use that a role has unless it names another (HL7 v3 PurposeOfUse)."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request: who, when (microseconds UTC), and how it is told apart from a repetition."""
+
+    id: str
+    """The id under which the caller signs in; for a patient, the account that stands nowhere in clear."""
+    role: Role
+    cause: str
+    """UUID that the server gave this request."""
+    now: int
+    expected: int | None = None
+    """Revision that the caller saw (If-Match); None where it does not matter."""
+    idempotency: IdempotencyKey | None = None
+    occurred_at: int | None = None
+
+    def actor(self) -> Actor:
+        """The caller, as decisions see them."""
+        return Actor(id=self.id, role=self.role, account=self.id if self.role == "patient" else "")
+
+    def act(self, actor_id: str) -> Act:
+        """What the entries of this request have in common; `actor_id` stands in the log."""
+        return Act(
+            actor=actor_id,
+            role=self.role,
+            purpose=PURPOSE[self.role],
+            cause=self.cause,
+            recorded_at=self.now,
+            occurred_at=self.occurred_at,
+        )
+
+
+def idempotency_key(secret: bytes, caller: str, key: str, *parts: bytes) -> IdempotencyKey:
+    """An Idempotency-Key with the digest of what is asked for.
+
+    Both the caller and the content are blinded by a secret: the table they are kept in names nobody, and a guess of
+    what was asked for cannot be tested against it.
+    """
+
+    def blind(*items: bytes) -> bytes:
+        mac = hmac.new(secret, digestmod=hashlib.sha256)
+        for item in items:
+            mac.update(len(item).to_bytes(8, "big") + item)
+        return mac.digest()
+
+    return IdempotencyKey(
+        actor=blind(b"caller", caller.encode()).hex()[:32], key=key, request_digest=blind(b"request", *parts)
+    )

@@ -1,0 +1,1 @@
+"""Case Ledger put together: settings, composition root, command line."""

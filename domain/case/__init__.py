@@ -1,0 +1,1 @@
+"""A case: its events, its state, its decisions."""

@@ -1,0 +1,133 @@
+"""Decisions about records: received, imaging checked, complete."""
+
+from domain.case import calendar
+from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient, require_coordinator
+from domain.case.calendar import Calendars
+from domain.case.commands import DeclareRecordsComplete, ReceiveRecord, RecordImagingCheck
+from domain.case.consent import require_process
+from domain.case.events import (
+    ImagingChecked,
+    RecordPin,
+    RecordQuarantined,
+    RecordReceived,
+    RecordsDeclaredComplete,
+)
+from domain.case.phases import require_phase
+from domain.case.state import CaseState
+from domain.errors import AlreadyDone, MissingPart, WrongPhase, WrongRole
+
+DUPLICATE_OF_QUARANTINED = "duplicate-of-quarantined"
+"""Finding of a record whose bytes are those of one in quarantine."""
+
+
+def receive_record(
+    state: CaseState, command: ReceiveRecord, actor: Actor, now: int
+) -> tuple[RecordReceived | RecordQuarantined, ...]:
+    """A record arrived whole; the same bytes again link to the first, and share its quarantine.
+
+    Raises:
+        WrongRole: not the patient, the assigned coordinator or the assigned specialist.
+        WrongPhase, AlreadyDone, MissingConsent: nothing is gathered now, this one is there, no consent to process.
+    """
+    if not (is_patient(state, actor) or is_coordinator(state, actor) or is_assignee(state, actor)):
+        raise WrongRole("records are uploaded by the patient, the assigned coordinator or specialist")
+    require_phase(state, command)
+    if command.record in state.records:
+        raise AlreadyDone(f"record {command.record} exists already")
+    require_process(state, now)
+    same = [each for each in state.records.values() if each.manifest_sha256 == command.manifest_sha256]
+    received = RecordReceived(
+        record=command.record,
+        kind=command.kind,
+        manifest_sha256=command.manifest_sha256,
+        files=command.files,
+        bytes=command.bytes,
+        duplicate_of=same[0].record if same else None,
+    )
+    if any(each.quarantined for each in same):
+        return received, RecordQuarantined(record=command.record, findings=(DUPLICATE_OF_QUARANTINED,))
+    return (received,)
+
+
+def record_imaging_check(
+    state: CaseState, command: RecordImagingCheck, actor: Actor, now: int
+) -> tuple[ImagingChecked | RecordQuarantined, ...]:
+    """The verdict on all imaging of the case; `stop` puts what was checked out of everybody's reach.
+
+    Raises:
+        WrongRole: neither the service nor a technician, or the uploader of what was checked.
+        WrongPhase: nothing to check now.
+        MissingPart: not imaging of this case, not all of it, or by another requirement set than the checklist's.
+    """
+    if actor.role not in ("service", "technician"):
+        raise WrongRole("imaging is checked by the service or a technician")
+    known = {each.record: each for each in state.usable_imaging()}
+    for record in command.records:
+        if record in known and known[record].uploader == actor.id:
+            raise WrongRole(f"who uploaded record {record} does not check it")
+    if state.patient_account in (actor.id, actor.account):
+        raise WrongRole("a patient does not check their own imaging")
+    require_phase(state, command)
+    if state.phase == "gathering" and not state.unchecked_imaging():
+        raise WrongPhase("the case is gathering, and has no imaging that is still to be checked")
+    for record in command.records:
+        if record not in known:
+            raise MissingPart(f"the case has no usable imaging record {record}")
+    if not command.records:
+        raise MissingPart("an imaging check names the records that it looked at")
+    # A stop is never held up: it counts on whatever it looked at, though newer imaging has arrived meanwhile.
+    unseen = sorted(set(known) - set(command.records))
+    if unseen and command.verdict != "stop":
+        raise MissingPart(f"the check did not look at imaging record {unseen[0]}")
+    if command.requirement != state.imaging_site:
+        raise MissingPart(f"the check is by {command.requirement}, the checklist asks for {state.imaging_site}")
+    checked = ImagingChecked(
+        records=command.records,
+        verdict=command.verdict,
+        findings=command.findings,
+        report_sha256=command.report_sha256,
+        requirement=command.requirement,
+        requirement_version=command.requirement_version,
+        checker_version=command.checker_version,
+        checked_on=calendar.utc_day(now),
+    )
+    if command.verdict != "stop":
+        return (checked,)
+    return checked, *(
+        RecordQuarantined(record=each, findings=command.findings) for each in dict.fromkeys(command.records)
+    )
+
+
+def declare_records_complete(
+    state: CaseState, command: DeclareRecordsComplete, actor: Actor, now: int, calendars: Calendars
+) -> RecordsDeclaredComplete:
+    """The clock starts, or goes on with what was left; business days count from the UTC day of `now`.
+
+    Raises:
+        WrongRole, WrongPhase, MissingConsent: not the assigned coordinator, not the moment, no consent to process.
+        MissingPart: an item without a record, or imaging that is not adequate, or not all checked.
+    """
+    require_coordinator(state, actor)
+    require_phase(state, command)
+    adequate = state.imaging is not None and state.imaging.verdict == "adequate"
+    if state.phase == "gathering" and not adequate:
+        raise WrongPhase("the case is gathering, and no adequate imaging has been found")
+    require_process(state, now)
+    usable = state.usable()
+    kinds = {each.kind for each in usable}
+    for item in state.checklist:
+        if item.kind not in kinds:
+            raise MissingPart(f"checklist item {item.item} has no usable record of kind {item.kind}")
+    if not state.usable_imaging():
+        raise MissingPart("the case has no usable imaging record")
+    if not adequate:
+        raise MissingPart(f"imaging is {state.imaging.verdict if state.imaging else 'not checked'}, not adequate")
+    for record in state.unchecked_imaging():
+        raise MissingPart(f"imaging record {record.record} has not been checked")
+    due_from, due_by = calendar.due(calendars.service, calendar.utc_day(now), state.clock.ran if state.clock else ())
+    return RecordsDeclaredComplete(
+        records=tuple(RecordPin(record=each.record, manifest_sha256=each.manifest_sha256) for each in usable),
+        calendar=calendars.service.name,
+        due_from=due_from,
+        due_by=due_by,
+    )

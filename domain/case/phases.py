@@ -1,0 +1,54 @@
+"""Which command each phase allows. What is not listed is refused, and changes nothing."""
+
+from domain.case import commands as c
+from domain.case.events import Phase
+from domain.case.state import CaseState
+from domain.errors import WrongPhase
+
+OPEN: tuple[Phase, ...] = (
+    "intake",
+    "gathering",
+    "imaging_check",
+    "ready",
+    "routed",
+    "in_review",
+    "signed",
+    "delivered",
+    "follow_up",
+)
+"""From opening until closing."""
+
+WITH_MATERIAL: tuple[Phase, ...] = ("ready", "routed", "in_review")
+"""The records were declared complete; newer material may still come in, and the phase stays."""
+
+ALLOWED: dict[type[c.Command], tuple[Phase, ...]] = {
+    c.RecordOriginalVerdict: OPEN,
+    c.AcknowledgeDisclaimer: OPEN[: OPEN.index("delivered")],
+    c.AssignCoordinator: OPEN,
+    c.GrantConsent: OPEN,
+    # Withdrawal must never be harder than granting: it works on a closed or merged case, too, whose shares still open.
+    c.WithdrawConsent: (*OPEN, "closed", "merged"),
+    c.IssueChecklist: ("intake",),
+    c.ReceiveRecord: ("gathering", "imaging_check", *WITH_MATERIAL),
+    # In gathering only while there is imaging that no check has seen: a case came back with it, or another was stopped.
+    c.RecordImagingCheck: ("gathering", "imaging_check", *WITH_MATERIAL),
+    # From gathering only where a case came back to it with imaging that is still adequate.
+    c.DeclareRecordsComplete: ("gathering", "imaging_check"),
+    c.RouteCase: ("ready",),
+    c.AcceptReview: ("routed",),
+    c.SignOpinion: ("in_review",),
+    c.DeliverOpinion: ("signed",),
+    c.ShareOpinion: ("delivered", "follow_up"),
+    c.OpenShare: ("delivered", "follow_up", "closed"),
+}
+
+
+def require_phase(state: CaseState, command: c.Command) -> None:
+    """Let a command pass that the phase allows.
+
+    Raises:
+        WrongPhase: it does not.
+    """
+    allowed = ALLOWED.get(type(command), ())
+    if state.phase not in allowed:
+        raise WrongPhase(f"{type(command).__name__} is for {', '.join(allowed)}; the case is {state.phase}")

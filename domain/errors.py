@@ -1,0 +1,400 @@
+"""Everything that can go wrong, as one tree.
+
+    CaseLedgerError
+    |-- Refused                     a rule of the service says no; nothing was appended
+    |   |-- WrongPhase              the case's phase does not allow the action
+    |   |-- WrongRole               the actor's role, or relation to the case, does not allow it
+    |   |-- MissingPart             something required is not there yet
+    |   |-- MissingConsent          no active consent covers it at this instant
+    |   |-- NotEligible             the specialist is not one for this case
+    |   `-- AlreadyDone             it has happened, and happens once
+    |-- InvalidInput                what was sent is not well formed
+    |   |-- MalformedBody           not the JSON, or not the shape, that is expected
+    |   |-- ControlCharacter        a control character inside a text
+    |   |-- TooLarge                a field, statement, payload or file above its bound
+    |   |-- TruncatedUpload         fewer bytes arrived than were announced
+    |   |-- DigestMismatch          the bytes are not those that were announced
+    |   |-- NotDicom                a file offered as imaging is not DICOM
+    |   |-- UnreadableDicom         a file is DICOM, but cannot be decoded
+    |   |-- MalformedStatement      not a canonical statement
+    |   |-- MalformedNote           not a signed note, or not a checkpoint
+    |   |-- MalformedBundle         not a case bundle: its zip, a member, or a line of one
+    |   |-- BadPublicKey            a low-order, non-canonical or malformed public key
+    |   `-- PreconditionRequired    If-Match or Idempotency-Key is missing
+    |-- NotFound                    nothing of that name
+    |   |-- CaseNotFound
+    |   |-- EntryNotFound
+    |   |-- UploadNotFound
+    |   |-- KeyNotFound
+    |   |-- SpecialistNotFound
+    |   `-- ShareNotFound
+    |-- Conflict                    somebody else was first; load again and decide again
+    |   |-- StaleRevision           the stream has moved since it was read
+    |   |-- GuardBroken             something the decision relied on has changed
+    |   `-- IdempotencyKeyReused    the same key came with another request
+    |-- BadToken                    the bearer token is missing, malformed, expired or not ours
+    |-- SignatureRefused            an actor's signature is not accepted
+    |   |-- WrongKey                the key is not this actor's, not enrolled, or not valid
+    |   |-- WrongStatement          the signature, or a field, is not of the prepared statement
+    |   |-- PreparationExpired      the prepared statement is past its expires_at
+    |   `-- PreparationReplayed     the prepared statement was submitted before, or the case has moved
+    |-- IntegrityFailure            the ledger contradicts itself; never retried
+    |   |-- ChainBroken             an entry does not follow its predecessor
+    |   |-- EntryAltered            stored bytes do not hash to their leaf, or a signature fails
+    |   |-- ProofInvalid            a Merkle proof does not lead to the root
+    |   |-- BadSignature            an Ed25519 signature does not hold, or not strictly
+    |   |-- NoteSignatureInvalid    a note lacks a good signature of a known key, or has a bad one
+    |   |-- PayloadAltered          a payload does not open, or not to its commitment
+    |   |-- BlobAltered             a stored blob is not the content that its address names
+    |   |-- HeadBehindPin           the database is older than the last released checkpoint
+    |   |-- HeadForked              the database does not extend the last released checkpoint
+    |   `-- WrongOrigin             the database belongs to another ledger
+    |-- SubjectErased               the data was erased; the entry and its proof remain
+    |-- UnknownTopic                the log holds a kind of event that this version does not know
+    |-- Unavailable                 try again later
+    |   |-- QueueFull               more appends wait than the bound allows
+    |   `-- DatabaseUnavailable     the database did not answer in time
+    `-- Misconfigured               a setting, key file or data directory is unusable
+
+A leaf's docstring is its default message. Messages name what is wrong and never hold personal data.
+"""
+
+from typing import ClassVar
+
+
+class CaseLedgerError(Exception):
+    """Case Ledger could not do what was asked."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n", 1)[0])
+
+
+class Refused(CaseLedgerError):
+    """A rule of the service refuses this."""
+
+    code = "refused"
+
+
+class WrongPhase(Refused):
+    """The case's phase does not allow this action."""
+
+    code = "wrong-phase"
+
+
+class WrongRole(Refused):
+    """Your role, or your relation to the case, does not allow this."""
+
+    code = "wrong-role"
+
+
+class MissingPart(Refused):
+    """Something that this requires is not there yet."""
+
+    code = "missing-part"
+
+
+class MissingConsent(Refused):
+    """No active consent covers this."""
+
+    code = "missing-consent"
+
+
+class NotEligible(Refused):
+    """The specialist is not eligible for this case."""
+
+    code = "not-eligible"
+
+
+class AlreadyDone(Refused):
+    """This has already happened, and happens once."""
+
+    code = "already-done"
+
+
+class InvalidInput(CaseLedgerError):
+    """What was sent is not well formed."""
+
+    code = "invalid-input"
+
+
+class MalformedBody(InvalidInput):
+    """The body is not the JSON, or not the shape, that is expected."""
+
+    code = "malformed-body"
+
+
+class ControlCharacter(InvalidInput):
+    """A text contains a control character."""
+
+    code = "control-character"
+
+
+class TooLarge(InvalidInput):
+    """A field, statement, payload or file is above its bound."""
+
+    code = "too-large"
+
+
+class TruncatedUpload(InvalidInput):
+    """Fewer bytes arrived than were announced."""
+
+    code = "truncated-upload"
+
+
+class DigestMismatch(InvalidInput):
+    """The bytes that arrived are not those that were announced."""
+
+    code = "digest-mismatch"
+
+
+class NotDicom(InvalidInput):
+    """A file offered as imaging is not DICOM."""
+
+    code = "not-dicom"
+
+
+class UnreadableDicom(InvalidInput):
+    """The file is DICOM, but cannot be decoded."""
+
+    code = "unreadable-dicom"
+
+
+class MalformedStatement(InvalidInput):
+    """The bytes are not a canonical statement."""
+
+    code = "malformed-statement"
+
+
+class MalformedNote(InvalidInput):
+    """The bytes are not a signed note, or its text is not a checkpoint."""
+
+    code = "malformed-note"
+
+
+class MalformedBundle(InvalidInput):
+    """The bytes are not a case bundle."""
+
+    code = "malformed-bundle"
+
+    def __init__(self, message: str | None = None, *, member: str | None = None, index: int | None = None) -> None:
+        super().__init__(message)
+        self.member = member
+        self.index = index
+
+
+class BadPublicKey(InvalidInput):
+    """The public key is low-order, non-canonical or malformed."""
+
+    code = "bad-public-key"
+
+
+class PreconditionRequired(InvalidInput):
+    """If-Match or Idempotency-Key is missing."""
+
+    code = "precondition-required"
+
+
+class NotFound(CaseLedgerError):
+    """There is nothing of that name."""
+
+    code = "not-found"
+
+
+class CaseNotFound(NotFound):
+    """There is no such case."""
+
+    code = "case-not-found"
+
+
+class EntryNotFound(NotFound):
+    """The log has no entry at that index."""
+
+    code = "entry-not-found"
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload."""
+
+    code = "upload-not-found"
+
+
+class KeyNotFound(NotFound):
+    """There is no such key."""
+
+    code = "key-not-found"
+
+
+class SpecialistNotFound(NotFound):
+    """There is no such specialist."""
+
+    code = "specialist-not-found"
+
+
+class ShareNotFound(NotFound):
+    """There is no such share."""
+
+    code = "share-not-found"
+
+
+class Conflict(CaseLedgerError):
+    """Somebody else was first; load again and decide again."""
+
+    code = "conflict"
+
+
+class StaleRevision(Conflict):
+    """The stream has moved since it was read."""
+
+    code = "stale-revision"
+
+
+class GuardBroken(Conflict):
+    """Something that the decision relied on has changed."""
+
+    code = "guard-broken"
+
+
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key came with another request before."""
+
+    code = "idempotency-key-reused"
+
+
+class BadToken(CaseLedgerError):
+    """The bearer token is missing, malformed, expired or not ours."""
+
+    code = "bad-token"
+
+
+class SignatureRefused(CaseLedgerError):
+    """The signature is not accepted."""
+
+    code = "signature-refused"
+
+
+class WrongKey(SignatureRefused):
+    """The key is not this actor's, not enrolled, or not valid."""
+
+    code = "wrong-key"
+
+
+class WrongStatement(SignatureRefused):
+    """The signature, or a field, is not of the prepared statement."""
+
+    code = "wrong-statement"
+
+
+class PreparationExpired(SignatureRefused):
+    """The prepared statement has expired; prepare it again."""
+
+    code = "preparation-expired"
+
+
+class PreparationReplayed(SignatureRefused):
+    """The prepared statement was submitted before, or the case has moved since."""
+
+    code = "preparation-replayed"
+
+
+class IntegrityFailure(CaseLedgerError):
+    """The ledger contradicts itself."""
+
+    code = "integrity-failure"
+
+
+class ChainBroken(IntegrityFailure):
+    """An entry does not follow its predecessor."""
+
+    code = "chain-broken"
+
+
+class EntryAltered(IntegrityFailure):
+    """Stored bytes do not hash to their leaf, or a signature over them fails."""
+
+    code = "entry-altered"
+
+
+class ProofInvalid(IntegrityFailure):
+    """The Merkle proof does not lead to the root."""
+
+    code = "proof-invalid"
+
+
+class BadSignature(IntegrityFailure):
+    """The Ed25519 signature does not hold."""
+
+    code = "bad-signature"
+
+
+class NoteSignatureInvalid(IntegrityFailure):
+    """The note lacks a good signature of a known key, or has a bad one."""
+
+    code = "note-signature-invalid"
+
+
+class PayloadAltered(IntegrityFailure):
+    """A payload does not open, or not to its commitment."""
+
+    code = "payload-altered"
+
+
+class BlobAltered(IntegrityFailure):
+    """A stored blob is not the content that its address names."""
+
+    code = "blob-altered"
+
+
+class HeadBehindPin(IntegrityFailure):
+    """The database is older than the last released checkpoint."""
+
+    code = "head-behind-pin"
+
+
+class HeadForked(IntegrityFailure):
+    """The database does not extend the last released checkpoint."""
+
+    code = "head-forked"
+
+
+class WrongOrigin(IntegrityFailure):
+    """The database belongs to another ledger."""
+
+    code = "wrong-origin"
+
+
+class SubjectErased(CaseLedgerError):
+    """The data was erased; the entry and its proof remain."""
+
+    code = "subject-erased"
+
+
+class UnknownTopic(CaseLedgerError):
+    """The log holds a kind of event that this version does not know."""
+
+    code = "unknown-topic"
+
+
+class Unavailable(CaseLedgerError):
+    """Not available right now; try again later."""
+
+    code = "unavailable"
+
+
+class QueueFull(Unavailable):
+    """More appends wait than the bound allows."""
+
+    code = "queue-full"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not answer in time."""
+
+    code = "database-unavailable"
+
+
+class Misconfigured(CaseLedgerError):
+    """A setting, key file or data directory is unusable."""
+
+    code = "misconfigured"

@@ -1,0 +1,1 @@
+"""What adequate imaging is."""

@@ -1,0 +1,1 @@
+"""The ledger and its verifier: statements, entries, tree, checkpoints, proofs, bundles."""

@@ -1,0 +1,83 @@
+"""The entry: a DSSE envelope around a statement, rendered from one fixed template.
+
+Only statement and signatures are stored; the envelope's bytes follow from them. Sources: the DSSE protocol and envelope
+specifications (secure-systems-lab/dsse, version 1.0). Lengths in the pre-authentication encoding are byte lengths.
+"""
+
+import base64
+import binascii
+
+import msgspec
+
+from domain.errors import EntryAltered
+from domain.ledger.statement import PAYLOAD_TYPE, Statement, decode_statement
+
+SIGNATURE_BYTES = 64
+MAX_ENTRY_BYTES = 16 * 1024
+
+_PAE_HEAD = b"DSSEv1 %d %s " % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode())
+_TYPE = PAYLOAD_TYPE.encode()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A statement's bytes with its signatures: the actor's, if there is one, then the ledger's (64 bytes each)."""
+
+    statement: bytes
+    signatures: tuple[bytes, ...]
+
+    def parsed(self) -> Statement:
+        """The statement.
+
+        Raises:
+            MalformedStatement, TooLarge: as `decode_statement`.
+        """
+        return decode_statement(self.statement)
+
+    def render(self) -> bytes:
+        """The envelope: these bytes are the leaf's pre-image."""
+        return render(self.statement, self.signatures)
+
+
+def pre_authentication_encoding(statement: bytes) -> bytes:
+    """The bytes that every signature of an entry is made over (DSSE PAE)."""
+    return _PAE_HEAD + b"%d " % len(statement) + statement
+
+
+def render(statement: bytes, signatures: tuple[bytes, ...]) -> bytes:
+    """The envelope of a statement; padded base64, members and signatures in fixed order, no white space."""
+    signed = b",".join(b'{"sig":"%s"}' % base64.b64encode(signature) for signature in signatures)
+    payload = base64.b64encode(statement)
+    return b'{"payload":"%s","payloadType":"%s","signatures":[%s]}' % (payload, _TYPE, signed)
+
+
+class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sig: str
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    payload: str
+    payloadType: str  # noqa: N815 - DSSE's own name
+    signatures: tuple[_Signature, ...]
+
+
+def parse(raw: bytes) -> Entry:
+    """Read an envelope; only the exact bytes that `render` gives are accepted.
+
+    Raises:
+        EntryAltered: not an envelope of this type, another spelling of one, or a wrong number or length of signatures.
+    """
+    if len(raw) > MAX_ENTRY_BYTES:
+        raise EntryAltered(f"an entry has at most {MAX_ENTRY_BYTES} bytes, this one has {len(raw)}")
+    try:
+        envelope = msgspec.json.decode(raw, type=_Envelope)
+        statement = base64.b64decode(envelope.payload, validate=True)
+        signatures = tuple(base64.b64decode(each.sig, validate=True) for each in envelope.signatures)
+    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
+        raise EntryAltered("the entry is not a DSSE envelope") from None
+    if envelope.payloadType != PAYLOAD_TYPE:
+        raise EntryAltered("the entry's payload type is not that of a statement")
+    if not 1 <= len(signatures) <= 2 or any(len(each) != SIGNATURE_BYTES for each in signatures):
+        raise EntryAltered("an entry carries one or two signatures of 64 bytes")
+    if render(statement, signatures) != raw:
+        raise EntryAltered("the envelope is not rendered from the fixed template")
+    return Entry(statement, signatures)

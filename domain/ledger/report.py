@@ -1,0 +1,70 @@
+"""What a verification says: typed, in the order in which things were checked, with the first thing that failed."""
+
+from typing import Literal
+
+import msgspec
+
+Trust = Literal["given keys", "internal consistency only"]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of check, what it looks at in words, and how many things passed it."""
+
+    name: str
+    what: str
+    count: int = 0
+    ok: bool | None = None
+    """None: not judged, because no key was given or an earlier check failed."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The first thing that failed: in which check, and which entry or member of the bundle."""
+
+    check: str
+    message: str
+    """No control characters, at most 300 characters: parts of it may come from the bundle."""
+    index: int | None = None
+    """Index in the log of the entry that fails."""
+    member: str | None = None
+    kind: str | None = None
+    revision: int | None = None
+
+    def place(self) -> str:
+        """Where: entry (with kind and revision of its stream, as far as they could be read), member, or the bundle."""
+        if self.index is None:
+            return self.member or "the bundle"
+        about = [self.kind or "", f"revision {self.revision}" if self.revision is not None else ""]
+        inside = ", ".join(part for part in about if part)
+        return f"entry {self.index}" + (f" ({inside})" if inside else "")
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds, and the first thing that does not. Fields of the bundle are None where they could not be read."""
+
+    ok: bool
+    trust: Trust
+    checks: tuple[Check, ...]
+    failure: Failure | None = None
+    statements: tuple[str, ...] = ()
+    """What the result means, and what it does not say."""
+    remarks: tuple[str, ...] = ()
+    origin: str | None = None
+    case: str | None = None
+    revision: int | None = None
+    """Last revision of the case's stream in the bundle."""
+    size: int | None = None
+    """Entries in the log at the checkpoint."""
+    committed_at: int | None = None
+    """When the checkpoint's tree was committed, as signed by the log: microseconds UTC, in whole seconds, rounded
+    down. None without keys."""
+    entries: int = 0
+    """Entries in the bundle."""
+
+    def verdict(self) -> str:
+        """One line."""
+        if self.failure is not None:
+            return f"NOT VERIFIED: {self.failure.place()}: {self.failure.message}"
+        scope = f"case {self.case} to revision {self.revision}, {self.entries} entries, log of {self.size}"
+        if self.trust == "given keys":
+            return f"VERIFIED: {scope}"
+        return f"CONSISTENT, NOT AUTHENTICATED (no keys were given): {scope}"

@@ -1,0 +1,1 @@
+"""Schema revisions whose content is SQL."""

@@ -1,0 +1,1 @@
+"""Read models, each folded from the log."""
