@@ -30,6 +30,7 @@ from psycopg.pq import PGconn, Ping
 from caseledger.embedded_conf import check_options, write_configuration
 from caseledger.embedded_place import (
     Place,
+    check_data_directory,
     check_directory,
     ensure_directory,
     find_place,
@@ -65,7 +66,6 @@ class EmbeddedPostgres:
         self._options = options
         self._durable = durable
         self._users: int | None = None
-        self._process = os.getpid()
         self._place: Place | None = None
         self._socket: Path | None = None
 
@@ -103,6 +103,7 @@ class EmbeddedPostgres:
                 # For root others may pass through, never list: the server's user has its own directory below.
                 self._data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True)
             self._data = self._data.resolve()
+            check_data_directory(self._data)
             with _locked(self._data / "pg.lock"):
                 self._place = find_place(self._data)
                 users = _open_private(self._data / "pg.users")

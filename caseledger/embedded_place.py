@@ -76,7 +76,6 @@ def find_place(data: Path) -> Place:
         Misconfigured: the data directory or the place belongs to somebody else, is open to others, or cannot
         be reached.
     """
-    _check_data_directory(data)
     pointer = data / "pg.location"
     if pointer.exists():
         base = _located(pointer, data)
@@ -220,7 +219,8 @@ def _nameable(sockets: Path) -> bool:
     return len(name) <= SOCKET_PATH_MAX and b"," not in name
 
 
-def _check_data_directory(data: Path) -> None:
+def check_data_directory(data: Path) -> None:
+    """Passes when a data directory is ours and closed to others' writing; checked before any write."""
     found = data.stat()
     if found.st_uid != os.geteuid():
         raise Misconfigured(

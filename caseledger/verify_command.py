@@ -1,4 +1,4 @@
-"""`caseledger verify BUNDLE`: verifies a case bundle offline and says what was checked, how many, and what fails first."""
+"""`caseledger verify BUNDLE`: verifies a case bundle offline, and says what was checked and what fails first."""
 
 import sys
 import time
@@ -19,12 +19,17 @@ _MARKS = {True: "ok", False: "FAILED", None: "not judged"}
 
 
 def run(
-    bundle: Path, keys: Path | None = None, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
+    bundle: Path,
+    keys: Path | None = None,
+    *,
+    as_json: bool = False,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
 ) -> int:
     """Verify a bundle file against a key file; prints the report and returns the exit status.
 
-    0: all that was checked holds. 1: something does not. 2: a file cannot be read, or the key file is not one. Without a key
-    file the result speaks of internal consistency only.
+    0: all that was checked holds. 1: something does not. 2: a file cannot be read, or the key file is not one.
+    Without a key file the result speaks of internal consistency only.
     """
     out, err = out or sys.stdout, err or sys.stderr
     try:

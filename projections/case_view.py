@@ -1,7 +1,7 @@
 """The current case: one row each, folded from the case's own stream.
 
-What the queue needs stands in clear: ids of staff, phase, verdict of the imaging check, due dates. What is about the patient
-stands sealed under the case's key. When that key is gone, nothing is left but that there was a case, and when.
+What the queue needs stands in clear: ids of staff, phase, verdict of the imaging check, due dates. What is about the
+patient stands sealed under the case's key. When that key is gone, nothing is left but that there was a case, and when.
 """
 
 from typing import Literal

@@ -1,7 +1,6 @@
 """Folding a stretch of the log into rows: read what is concerned, fold, write what came out."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import psycopg
 from psycopg import sql

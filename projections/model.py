@@ -47,9 +47,9 @@ class Seals:
 class Projection(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     """A read model: its table is in the .sql file of the same name beside this one.
 
-    `fold` is pure over (row, event). A row depends on the entries of one case alone, and says in its column `case_id` of
-    which. It follows from those entries and from which keys are left, and from nothing else: a row folded anew has equal
-    bytes.
+    `fold` is pure over (row, event). A row depends on the entries of one case alone, and says in its column `case_id`
+    of which. It follows from those entries and from which keys are left, and from nothing else: a row folded anew has
+    equal bytes.
     """
 
     name: str

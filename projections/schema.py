@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg_pool import ConnectionPool
 
 from domain.errors import Misconfigured
 from projections.model import Projection
@@ -56,6 +57,13 @@ def create(connection: psycopg.Connection, schema: str, projection: Projection[A
 def table(schema: str, projection: Projection[Any]) -> sql.Identifier:
     """Name of a projection's table in a schema."""
     return sql.Identifier(schema, projection.name)
+
+
+def position(pool: ConnectionPool, name: str) -> int:
+    """How far a live view is folded, as a tree size; 0 where there is no such view."""
+    with pool.connection() as connection:
+        row = connection.execute("SELECT position FROM views.position WHERE name = %s", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 class Folded(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The trail of a case: one row for every entry that names it, accesses included, in the log's order.
 
-Who, what, when, where and why stand in clear, as they do in the signed statement. What the event says stands as a summary
-sealed under the entry's own subject, so that erasing the subject blinds it and leaves the row.
+Who, what, when, where and why stand in clear, as they do in the signed statement. What the event says stands as a
+summary sealed under the entry's own subject, so that erasing the subject blinds it and leaves the row.
 """
 
 import msgspec
@@ -64,9 +64,9 @@ def of_case(
         PayloadAltered: a summary does not open, so somebody else wrote it.
     """
     columns = sql.SQL(", ").join(map(sql.Identifier, PROJECTION.column_names()))
-    query = sql.SQL(
-        "SELECT {} FROM views.trail WHERE case_id = %s AND index > %s ORDER BY index LIMIT %s"
-    ).format(columns)
+    query = sql.SQL("SELECT {} FROM views.trail WHERE case_id = %s AND index > %s ORDER BY index LIMIT %s").format(
+        columns
+    )
     with pool.connection() as connection:
         rows = connection.execute(query, (case_id, -1 if after is None else after, limit), binary=True).fetchall()
     with_key = keyring.find_many(tuple(dict.fromkeys(row[_SUBJECT] for row in rows if row[_SUBJECT] is not None)))

@@ -39,7 +39,9 @@ def _summary(event: Event) -> str:
         case e.RecordsDeclaredComplete():
             return f"{len(event.records)} records; due from {event.due_from}, by {event.due_by}"
         case e.CaseRouted():
-            return f"{event.specialist_actor}, {_words(event.subspecialty)}, {event.centre_country}; by {event.decided_by}"
+            return (
+                f"{event.specialist_actor}, {_words(event.subspecialty)}, {event.centre_country}; by {event.decided_by}"
+            )
         case e.ReviewAccepted():
             return f"due from {event.due_from}, by {event.due_by}"
         case e.OpinionSigned():
@@ -64,4 +66,7 @@ def _words(code: str) -> str:
 
 
 def _to(recipient: e.Recipient | None) -> str:
-    return "" if recipient is None else f" to {recipient.name}, {recipient.country}"
+    if recipient is None:
+        return ""
+    named = (recipient.person, recipient.organisation, recipient.country)
+    return f" to {', '.join(each for each in named if each is not None)}"

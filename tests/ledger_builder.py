@@ -1,7 +1,7 @@
 """A small ledger in memory, with real keys, for tests: entries, tree, checkpoint, bundle.
 
-Deterministic: keys and blindings follow from labels, times from a counter. It can also lie: any field of a statement, and
-the signatures, may be overridden, and the ledger signs what it is told to, as a dishonest one would.
+Deterministic: keys and blindings follow from labels, times from a counter. It can also lie: any field of a statement,
+and the signatures, may be overridden, and the ledger signs what it is told to, as a dishonest one would.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ class LedgerBuilder:
         signatures: Callable[[bytes], tuple[bytes, ...]] | None = None,
         **overrides: Any,
     ) -> int:
-        """Append one entry; returns its index. `overrides` replace fields, `signatures` makes others from the signed bytes."""
+        """Append one entry; returns its index. `overrides` replace fields; `signatures` makes others."""
         index = len(self.entries)
         rev, prev = self.heads.get(stream, (0, None))
         opening = None if payload is None else sealing.Opening(sha256(b"blinding %d" % index).digest(), payload)
@@ -81,7 +81,8 @@ class LedgerBuilder:
             key_head=self.heads[bundle.key_stream(signer.key_id)][1] if signer else None,
             expires_at=recorded_at + 600 * SECOND if signer else None,
             recorded_at=recorded_at, cause=f"0199bbbb-0000-7000-8000-{index:012d}", purpose="TREAT",
-            subject=stream.replace("-", ":", 1) if opening else None, commitment=opening.commitment() if opening else None,
+            subject=stream.replace("-", ":", 1) if opening else None,
+            commitment=opening.commitment() if opening else None,
         )  # fmt: skip
         statement = msgspec.structs.replace(statement, **overrides)
         raw = encoding.encode(statement)
@@ -112,7 +113,9 @@ class LedgerBuilder:
         self.event(bundle.key_stream(name), "key.enrolment_requested.v1", event, actor=actor, role=role)
         return Signer(actor, role, key, name)
 
-    def approve_key(self, signer: Signer, approver: str = "officer-1", role: str = "compliance", **overrides: Any) -> int:
+    def approve_key(
+        self, signer: Signer, approver: str = "officer-1", role: str = "compliance", **overrides: str
+    ) -> int:
         """A second person approves it."""
         event = msgspec.structs.replace(KeyEnrolled(key=signer.key_id, owner=signer.actor), **overrides)
         return self.event(bundle.key_stream(signer.key_id), "key.enrolled.v1", event, actor=approver, role=role)
@@ -142,12 +145,19 @@ class LedgerBuilder:
         )
 
     def bundle_of(
-        self, chosen: list[int], *, case: str = CASE, revision: int, disclose: Callable[[int], bool] = lambda index: True
+        self,
+        chosen: list[int],
+        *,
+        case: str = CASE,
+        revision: int,
+        disclose: Callable[[int], bool] = lambda index: True,
     ) -> bundle.Bundle:
         """A bundle of exactly these entries."""
         prover = self._prover()
         return bundle.Bundle(
-            manifest=bundle.Manifest(origin=self.origin, case=case, revision=revision, exported_at=START + 3600 * SECOND),
+            manifest=bundle.Manifest(
+                origin=self.origin, case=case, revision=revision, exported_at=START + 3600 * SECOND
+            ),
             checkpoint=self.checkpoint(),
             entries=tuple(self.entries[i] for i in chosen),
             proofs=tuple(bundle.Proof(index=i, hashes=tuple(prover.proof(i))) for i in chosen),
@@ -173,8 +183,8 @@ class LedgerBuilder:
 def small_ledger() -> LedgerBuilder:
     """Eleven entries: a key enrolled, a case of five entries with a signed opinion, another case between them.
 
-    Index: 0 key asked for, 1 the case opened, 2 another case opened, 3 key approved, 4 and 5 the case goes on, 6 the other
-    case goes on, 7 the opinion, 8 the opinion delivered, 9 and 10 the other case.
+    Index: 0 key asked for, 1 the case opened, 2 another case opened, 3 key approved, 4 and 5 the case goes on, 6 the
+    other case goes on, 7 the opinion, 8 the opinion delivered, 9 and 10 the other case.
     """
     ledger, own, other = LedgerBuilder(), bundle.case_stream(CASE), bundle.case_stream("other")
     by = {"actor": "coordinator-1", "role": "coordinator"}

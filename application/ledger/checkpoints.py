@@ -4,12 +4,16 @@ import psycopg
 
 from application.ledger.entries import Appended
 from application.ledger.keyfiles import KeyFiles
-from application.ledger.nodes import Nodes
+from application import sql
+from application.ledger.nodes import Nodes, recompute
 from application.ledger.pin import Pin
 from domain.errors import EntryNotFound, HeadBehindPin, HeadForked
 from domain.ledger.checkpoint import Checkpoint, sign
 from domain.ledger.receipt import Receipt
 from domain.ledger.tree import Frontier, inclusion_proof, root_at
+
+
+_SQL = sql.beside(__file__)
 
 
 class Checkpoints:
@@ -20,9 +24,11 @@ class Checkpoints:
         self._pin = pin
 
     def release(self, connection: psycopg.Connection, checkpoint: Checkpoint, committed_at: int) -> bytes:
-        """Sign a committed tree, store the note and pin it; returns the note.
+        """Sign a committed tree, pin the note and store it; returns the note.
 
         Signing is deterministic, so two processes that release the same size write the same bytes.
+        Crash order: pinned before it is stored, so that whoever finds a stored note may hand it out. The row itself
+        need not survive a crash, since the same bytes can be signed again: its commit waits for no disk.
 
         Warning: call it only after the batch that made this root has committed.
 
@@ -30,11 +36,8 @@ class Checkpoints:
             HeadForked: the pin has another root at this size.
         """
         note = sign(checkpoint, self._keys.checkpoint, committed_at)
-        connection.execute(
-            "INSERT INTO ledger.checkpoint (size, note) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            (checkpoint.size, note.decode()),
-        )
         self._pin.advance(note)
+        connection.execute(_SQL["insert_note"], (checkpoint.size, note.decode()))
         return note
 
     def signed(self, connection: psycopg.Connection, size: int) -> bytes:
@@ -76,20 +79,34 @@ class Checkpoints:
         )
         return Appended(first_index=first, receipts=receipts, replayed=replayed)
 
-    def check_head(self, connection: psycopg.Connection, head: Frontier) -> Checkpoint:
-        """Hold the committed tree against the pin: roots are recomputed from stored hashes, not believed.
+    def check_pin(self, connection: psycopg.Connection, head: Frontier) -> None:
+        """Hold a head against the pin, at the cost of a few look-ups.
 
         Raises:
             HeadBehindPin: the database is older than what was released.
             HeadForked: it is another history.
+            NoteSignatureInvalid: the pin is not a checkpoint of this ledger.
         """
         pinned = self._pin.read()
-        nodes = Nodes(connection, head.size)
-        if pinned is not None:
-            if head.size < pinned.size:
-                raise HeadBehindPin
-            if root_at(pinned.size, nodes) != pinned.root:
-                raise HeadForked
-        if root_at(head.size, nodes) != head.root():
+        if pinned is None:
+            return
+        if head.size < pinned.size:
+            raise HeadBehindPin
+        if root_at(pinned.size, Nodes(connection, head.size)) != pinned.root:
+            raise HeadForked
+
+    def check_head(self, connection: psycopg.Connection, head: Frontier) -> Checkpoint:
+        """Recompute the tree from every stored leaf, and hold pin, tiles and head against that; about 2 s a million.
+
+        Whether a leaf is that of its entry is seen when the entry is read.
+
+        Raises:
+            HeadForked: a leaf, a tile or the frontier was altered, or an entry is missing.
+        """
+        pinned = self._pin.read()
+        computed = recompute(connection, head.size, 0 if pinned is None else pinned.size)
+        if computed.head != head:
             raise HeadForked("the head is not the root of the stored entries")
+        if pinned is not None and computed.earlier_root != pinned.root:
+            raise HeadForked
         return Checkpoint(self._keys.origin, head.size, head.root())

@@ -2,6 +2,9 @@
 
 Nobody is told of a checkpoint before it is pinned, so a database that does not extend the pin has lost, or changed,
 something that somebody was told.
+
+The file has two slots of 4 KiB, each with a signed note, padded with line feeds. They are written in turn, in place: a
+crash can spoil only the one that is being written, and one flush to disk does (a rename takes three).
 """
 
 import fcntl
@@ -10,9 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from domain.errors import HeadForked
+from domain.errors import HeadForked, MalformedNote, NoteSignatureInvalid
 from domain.ledger.checkpoint import Checkpoint, open_checkpoint
 from domain.ledger.note import VerifierKey
+
+_SLOT_BYTES = 4096
+_SLOTS = 2
+# Without the times of the file, where the system can; what is flushed is of a fixed size and place.
+_flush = getattr(os, "fdatasync", os.fsync)
 
 
 class Pin:
@@ -26,47 +34,67 @@ class Pin:
         """The pinned checkpoint, its signature verified; None before the first.
 
         Raises:
-            MalformedNote, NoteSignatureInvalid: the file is not a checkpoint of this ledger.
+            NoteSignatureInvalid: the file is not a pin of this ledger.
         """
         try:
-            note = self._path.read_bytes()
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        return open_checkpoint(note, (self._key,)).checkpoint
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return self._newest(os.pread(file, _SLOT_BYTES * _SLOTS, 0))[1]
+        finally:
+            os.close(file)
 
     def advance(self, note: bytes) -> None:
-        """Pin a newer checkpoint; an older one changes nothing.
-
-        Crash order: the new file is complete and durable before it takes the old one's name.
+        """Pin a newer checkpoint, durably; an older one changes nothing.
 
         Raises:
             HeadForked: the pin has the same size and another root.
+            NoteSignatureInvalid, MalformedNote: the note is not a checkpoint of this ledger.
         """
         new = open_checkpoint(note, (self._key,)).checkpoint
-        with self._locked():
-            old = self.read()
+        if len(note) > _SLOT_BYTES:
+            raise MalformedNote("a checkpoint that is pinned has at most 4,096 bytes")
+        with self._locked() as file:
+            slot, old = self._newest(os.pread(file, _SLOT_BYTES * _SLOTS, 0))
             if old is not None and old.size == new.size and old.root != new.root:
                 raise HeadForked("two checkpoints of one size have different roots")
             if old is not None and old.size >= new.size:
                 return
-            temporary = self._path.with_suffix(".new")
-            with open(temporary, "wb", opener=_private) as file:
-                file.write(note)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            os.pwrite(file, note.ljust(_SLOT_BYTES, b"\n"), (slot + 1) % _SLOTS * _SLOT_BYTES)
+            _flush(file)
+
+    def _newest(self, content: bytes) -> tuple[int, Checkpoint | None]:
+        """The slot with the largest checkpoint. One bad slot is a write that a crash cut off; two are no pin."""
+        newest: tuple[int, Checkpoint | None] = (_SLOTS - 1, None)
+        for slot in range(_SLOTS):
+            note = content[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES].rstrip(b"\n")
+            if not note:
+                continue
             try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+                found = open_checkpoint(note + b"\n", (self._key,)).checkpoint
+            except (MalformedNote, NoteSignatureInvalid):
+                continue
+            if newest[1] is None or found.size > newest[1].size:
+                newest = (slot, found)
+        if newest[1] is None and content.strip(b"\0\n"):
+            raise NoteSignatureInvalid("the pin is not a checkpoint of this ledger")
+        return newest
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with open(self._path.with_suffix(".lock"), "wb", opener=_private) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    def _locked(self) -> Iterator[int]:
+        """The file, made durably if it is new, under the lock of whoever writes it."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_size < _SLOT_BYTES * _SLOTS:
+                os.ftruncate(file, _SLOT_BYTES * _SLOTS)
+                directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+            yield file
+        finally:
+            os.close(file)

@@ -6,7 +6,6 @@ two errors that it documents escapes, because one hostile or broken file must no
 
 import hashlib
 import logging
-import struct
 import warnings
 import zlib
 from io import BytesIO
@@ -15,9 +14,19 @@ from typing import BinaryIO, Final
 import msgspec
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.valuerep import VR
 
 from application.records.dicom_frames import FUNCTIONAL_GROUPS, frames_of, shared_facts
+from application.records.dicom_framing import (
+    BIG_ENDIAN,
+    DEFLATED,
+    DIRECTORIES,
+    IMPLICIT,
+    after_command_set,
+    encoding,
+    file_meta,
+    something_else,
+    uid,
+)
 from application.records.dicom_values import (
     Raw,
     encodings_of,
@@ -37,32 +46,6 @@ FIRST_LOOK: Final = 1024 * 1024
 """Bytes read at first; an ordinary header has 2 to 60 KB, so few files need more."""
 
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_IMPLICIT: Final = ("1.2.840.10008.1.2", "1.2.840.113619.5.2")
-_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_DIRECTORIES: Final = ("1.2.840.10008.1.3.10",)
-_VRS: Final = frozenset(vr.value.encode() for vr in VR)
-_LONG_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"))
-_LEADING_GROUPS: Final = frozenset((0x0000, 0x0002, 0x0004, 0x0008))
-_SIGNATURES: Final = (
-    (b"%PDF", "a PDF document"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
-    (b"II*\0", "a TIFF picture"),
-    (b"MM\0*", "a TIFF picture"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"PK\x03\x04", "a ZIP archive or office document"),
-    (b"Rar!", "a RAR archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"version https://git-lfs", "a Git LFS pointer"),
-    (b"\xd0\xcf\x11\xe0", "an office document"),
-    (b"<", "an HTML or XML text"),
-)
-
 # A warning of pydicom quotes header values; they belong in no log.
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -151,18 +134,18 @@ def _guarded(data: bytes) -> InstanceHeader:
 
 def _read(data: bytes) -> InstanceHeader:
     start = 132 if data[128:132] == b"DICM" else 4 if data[:4] == b"DICM" else 0
-    if start == 0 and (why := _something_else(data)):
+    if start == 0 and (why := something_else(data)):
         raise NotDicom(f"the file is {why}, not DICOM")
-    meta, offset = _file_meta(data, _after_command_set(data, start))
-    media_class = _uid(meta.get(0x0002))
-    if media_class in _DIRECTORIES or data[offset : offset + 2] == b"\x04\0":
-        return InstanceHeader(sop_class_uid=media_class or _DIRECTORIES[0], is_directory=True)
-    syntax = _uid(meta.get(0x0010))
-    deflated = syntax == _DEFLATED
+    meta, offset = file_meta(data, after_command_set(data, start))
+    media_class = uid(meta.get(0x0002))
+    if media_class in DIRECTORIES or data[offset : offset + 2] == b"\x04\0":
+        return InstanceHeader(sop_class_uid=media_class or DIRECTORIES[0], is_directory=True)
+    syntax = uid(meta.get(0x0010))
+    deflated = syntax == DEFLATED
     if deflated:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         data, offset = inflater.decompress(data[offset:], MAX_HEADER), 0
-    implicit, little = _encoding(data, offset, syntax)
+    implicit, little = encoding(data, offset, syntax)
     pixels = _Pixels()
     stream = BytesIO(data)
     stream.seek(offset)
@@ -176,90 +159,13 @@ def _read(data: bytes) -> InstanceHeader:
     )
     raw: Raw = dict(dataset.items())
     if not syntax:
-        syntax = _IMPLICIT[0] if implicit else "1.2.840.10008.1.2.1" if little else _BIG_ENDIAN
+        syntax = IMPLICIT[0] if implicit else "1.2.840.10008.1.2.1" if little else BIG_ENDIAN
     header = _header(raw, meta, syntax)
     if start == 0 and not (header.sop_class_uid or header.study_uid or header.series_uid or header.modality):
         raise NotDicom("the file is something else, not DICOM")
     if not raw:
         raise UnreadableDicom("it has a DICOM preamble but no data set that can be decoded")
     return _with_pixels(header, raw, pixels, None if deflated else stream.tell() + (8 if implicit else 12))
-
-
-def _something_else(data: bytes) -> str:
-    """What bytes without the DICM prefix are, "" when they may be a bare data set."""
-    if not data:
-        return "empty"
-    for signature, name in _SIGNATURES:
-        if data.startswith(signature):
-            return name
-    if len(data) < 8:
-        return "too short"
-    group, element = struct.unpack_from("<HH", data)
-    swapped = struct.unpack_from(">H", data)[0]
-    if group not in _LEADING_GROUPS and swapped != 0x0008:
-        return "a text" if _is_text(data) else "something else"
-    explicit = data[4:6] in _VRS
-    length = struct.unpack_from("<I", data, 4)[0]
-    if not explicit and swapped != 0x0008 and length > max(len(data), FIRST_LOOK):
-        return "something else"
-    if element > 0x3000 and not explicit:
-        return "something else"
-    return ""
-
-
-def _is_text(data: bytes) -> bool:
-    sample = data[:512]
-    return not any(byte < 9 or 13 < byte < 32 for byte in sample)
-
-
-def _after_command_set(data: bytes, offset: int) -> int:
-    """Offset behind group 0000, which a file kept from the network may have in front (PS3.7 6.3)."""
-    for _ in range(64):
-        if len(data) < offset + 8:
-            break
-        group, _element, length = struct.unpack_from("<HHI", data, offset)
-        if group != 0 or length > 4096:
-            break
-        offset += 8 + length
-    return offset
-
-
-def _file_meta(data: bytes, offset: int) -> tuple[dict[int, bytes], int]:
-    """Elements of group 0002 by element number, and the offset behind them (PS3.10 7.1).
-
-    The stated group length is not used: it is often wrong or absent. Some writers use implicit VR here too.
-    """
-    meta: dict[int, bytes] = {}
-    for _ in range(64):
-        if len(data) < offset + 8 or data[offset : offset + 2] != b"\x02\0":
-            break
-        element, vr, length = struct.unpack_from("<H2sH", data, offset + 2)
-        head = 8
-        if vr not in _VRS:
-            length = struct.unpack_from("<I", data, offset + 4)[0]
-        elif vr in _LONG_VRS:
-            if len(data) < offset + 12:
-                break
-            length, head = struct.unpack_from("<I", data, offset + 8)[0], 12
-        if length > MAX_HEADER:
-            break
-        meta[element] = data[offset + head : offset + head + min(length, 4096)]
-        offset += head + length
-    return meta, offset
-
-
-def _uid(value: bytes | None) -> str:
-    return value.decode("latin-1").strip(" \0\t\r\n")[:64] if value else ""
-
-
-def _encoding(data: bytes, offset: int, syntax: str) -> tuple[bool, bool]:
-    """(implicit VR, little endian) as the first element shows them; file meta is sometimes wrong."""
-    if len(data) < offset + 6:
-        return syntax in _IMPLICIT, syntax != _BIG_ENDIAN
-    group, _element, vr = struct.unpack_from("<HH2s", data, offset)
-    implicit = not (0x41 <= vr[0] <= 0x5A and 0x41 <= vr[1] <= 0x5A)
-    little = {0x0008: True, 0x0800: False}.get(group, syntax != _BIG_ENDIAN)
-    return implicit, little
 
 
 def _header(raw: Raw, meta: dict[int, bytes], syntax: str) -> InstanceHeader:
@@ -277,8 +183,8 @@ def _header(raw: Raw, meta: dict[int, bytes], syntax: str) -> InstanceHeader:
     frames, shared = frames_of(raw, enc), shared_facts(raw, enc)
     b_value = _b_value(raw, enc)
     return InstanceHeader(
-        sop_class_uid=sop_class or _uid(meta.get(0x0002)),
-        sop_instance_uid=sop_instance or _uid(meta.get(0x0003)),
+        sop_class_uid=sop_class or uid(meta.get(0x0002)),
+        sop_instance_uid=sop_instance or uid(meta.get(0x0003)),
         study_uid=study,
         series_uid=series,
         frame_of_reference_uid=text(raw, 0x00200052),

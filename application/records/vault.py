@@ -88,6 +88,8 @@ class Vault:
             accept(blob)
             staged.publish(blob.path)
         except (OSError, BaseError) as error:
+            if error is source.failure:
+                raise  # the sender's trouble, not the store's
             raise Unavailable("The vault cannot store anything now.") from error
         finally:
             staged.discard()

@@ -298,7 +298,8 @@ class OpinionSigned(Event, frozen=True, kw_only=True):
     accepted_limits: tuple[Line, ...] = ()
     signer_name: Line
     """Printed name of the signer (21 CFR 11.50)."""
-    meaning: Literal["authorship"] = "authorship"
+    meaning: Literal["authorship"]
+    """What the signature means (21 CFR 11.50); required, since a default would not stand in the signed bytes."""
 
 
 @register.add("opinion.delivered.v1", subject="case")

@@ -98,6 +98,7 @@ def sign_opinion(state: CaseState, command: SignOpinion, actor: Actor, now: int)
         relied_on=command.relied_on,
         accepted_limits=command.accepted_limits,
         signer_name=command.signer_name,
+        meaning="authorship",
     )
 
 

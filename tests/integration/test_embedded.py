@@ -484,6 +484,7 @@ def test_a_directory_of_somebody_else_is_refused(make: Callable[..., Path]) -> N
     os.chown(data, 65534, 65534)
     with pytest.raises(Misconfigured, match="belongs to user id 65534"):
         EmbeddedPostgres(data).start()
+    assert list(data.iterdir()) == []
 
 
 @as_root

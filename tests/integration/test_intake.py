@@ -217,8 +217,8 @@ def test_a_dicom_file_that_cannot_be_read_is_kept_with_a_reason(intake: Intake, 
 def test_a_header_beyond_the_first_look_is_read_whole(intake: Intake, header_bytes: int) -> None:
     """A header that goes on behind the first look, cut inside an element or between two, is read whole."""
     data = series()[0].read_bytes()
-    start = data.index(b"\x08\x00\x05\x00CS")
-    private = b"\x07\x00\x10\x00LO\x04\x00TEST\x07\x00\x01\x10OB\0\0"
+    start = data.index(b"\x28\x00\x02\x00US")  # Samples per Pixel: geometry and matrix stand behind it
+    private = b"\x27\x00\x10\x00LO\x04\x00TEST\x27\x00\x01\x10OB\0\0"
     filler = header_bytes - start - len(private) - 4
     private += struct.pack("<I", filler) + bytes(filler)
     upload = intake.open("case-1", "actor-1", IMAGING)

@@ -1,6 +1,7 @@
 """No bit of a bundle can be turned without the verifier saying so; no garbage makes it do anything but report."""
 
 import random
+import sys
 import time
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ def entry_of(bit: int) -> int:
     return next(proof.index for proof, end in zip(CONTENT.proofs, ENDS, strict=True) if bit // 8 < end)
 
 
-def names(report: Report, index: int) -> bool:
+def _names(report: Report, index: int) -> bool:
     return not report.ok and report.failure is not None and report.failure.index == index
 
 
@@ -53,15 +54,15 @@ bits = st.integers(0, 8 * len(MEMBERS[bundle.ENTRIES]) - 1)
 def test_any_bit_of_any_entry_is_named(bit: int) -> None:
     """With the log's keys or without, the entry whose line was touched is the one that the report names."""
     raw = flipped(bundle.ENTRIES, bit)
-    assert names(verify(raw, KEYS), entry_of(bit))
-    assert names(verify(raw, None), entry_of(bit))
+    assert _names(verify(raw, KEYS), entry_of(bit))
+    assert _names(verify(raw, None), entry_of(bit))
 
 
 def test_every_kind_of_byte_of_an_entry_is_covered() -> None:
     """A fixed sweep over all entries: every 41st bit, and every bit of the first and last bytes of each line."""
     edges = [8 * (end + offset) + bit for end in (0, *ENDS) for offset in range(-4, 4) for bit in range(8)]
     sweep = {*range(0, 8 * ENDS[-1], 41), *(bit for bit in edges if 0 <= bit < 8 * ENDS[-1])}
-    missed = [bit for bit in sorted(sweep) if not names(verify(flipped(bundle.ENTRIES, bit), KEYS), entry_of(bit))]
+    missed = [bit for bit in sorted(sweep) if not _names(verify(flipped(bundle.ENTRIES, bit), KEYS), entry_of(bit))]
     assert (len(sweep) > 1000, missed) == (True, [])
 
 
@@ -108,7 +109,7 @@ def _garbled(raw: bytes, chance: random.Random) -> bytes:
 
 
 def test_garbage_is_reported(record_property: Callable[[str, object], None]) -> None:
-    """2,000 garbled bundles, in the raw and inside a member: never a traceback, never green with another content, in time."""
+    """2,000 garbled bundles, raw and inside a member: in time, no traceback, never green with another content."""
     chance = random.Random(6962)
     tried = green = 0
     slowest = 0.0
@@ -125,5 +126,5 @@ def test_garbage_is_reported(record_property: Callable[[str, object], None]) -> 
             if report.ok and report.trust == "given keys":
                 assert msgspec.structs.replace(report, remarks=()) == HONEST
     record_property("tried", tried)
-    print(f"{tried} garbled bundles tried, {green} stayed green, slowest {slowest:.3f} s")
+    sys.stdout.write(f"{tried} garbled bundles tried, {green} stayed green, slowest {slowest:.3f} s\n")
     assert (tried, slowest < SLOWEST_S, green < tried // 10) == (2000, True, True)

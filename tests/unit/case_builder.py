@@ -159,6 +159,7 @@ SIGNED = e.OpinionSigned(
     content=CONTENT,
     relied_on=(pin("r-path", "b"), pin("r-ct", "a")),
     signer_name="Dr. Asha Rao",
+    meaning="authorship",
 )
 DELIVERED = e.OpinionDelivered(opinion="opinion-1", version=1, channel="portal")
 SHARED = e.OpinionShared(share="share-1", opinion="opinion-1", version=1, consent="c-share", recipient=RECIPIENT)

@@ -29,14 +29,17 @@ BY = {"actor": "coordinator-1", "role": "coordinator"}
 
 
 def judge(content: bundle.Bundle, keys: TrustedKeys | None = KEYS) -> Report:
+    """The report on a bundle."""
     return verify(bundle.write(content), keys)
 
 
 def changed(**fields: object) -> bundle.Bundle:
+    """The honest bundle with other parts."""
     return msgspec.structs.replace(CONTENT, **fields)
 
 
 def fails(report: Report, check: str, index: int | None, words: str) -> None:
+    """Holds that a report names this failure first, and judges nothing after it."""
     assert not report.ok
     assert report.failure is not None
     assert (report.failure.check, report.failure.index) == (check, index), report.failure
@@ -134,7 +137,18 @@ def test_a_stripped_checkpoint_signature_is_missed(line: int) -> None:
 
 @pytest.mark.parametrize(
     "note",
-    [b"", b"\n\n\n", b"x" * 1000, b"\xff", b"a\x1b[31m\n1\nAAAA\n\n", CONTENT.checkpoint + b"\n", CONTENT.checkpoint[:-1]],
+    [
+        b"",
+        b"\n\n\n",
+        b"x" * 1000,
+        b"\xff",
+        b"a\x1b[31m\n1\nAAAA\n\n",
+        CONTENT.checkpoint.replace(b"\n11\n", b"\n11\n\x1b[2J\n"),
+        CONTENT.checkpoint.replace(b"\n11\n", b"\n011\n"),
+        CONTENT.checkpoint.replace(b"\n11\n", b"\n" + b"9" * 400 + b"\n"),
+        CONTENT.checkpoint + b"\n",
+        CONTENT.checkpoint[:-1],
+    ],
 )
 def test_hostile_notes_are_refused(note: bytes) -> None:
     """What is not a signed note fails as the checkpoint, with keys and without."""
@@ -172,7 +186,8 @@ def test_nothing_is_never_green() -> None:
 def test_a_missing_entry_is_missed() -> None:
     """Leaving out the first, a middle or the last entry of the case is seen, and so is a key's."""
     whole = [0, 1, 3, 4, 5, 7, 8]
-    for gone, check, index in ((1, "chains", 4), (4, "chains", 5), (7, "chains", 8), (8, "completeness", 7), (0, "chains", 3)):
+    expected = ((1, "chains", 4), (4, "chains", 5), (7, "chains", 8), (8, "completeness", 7), (0, "chains", 3))
+    for gone, check, index in expected:
         report = judge(LEDGER.bundle_of([each for each in whole if each != gone], revision=5))
         fails(report, check, index, "")
     fails(judge(LEDGER.bundle_of([1, 4, 5, 7, 8], revision=5)), "signing keys", 7, "not in the bundle")
@@ -205,6 +220,7 @@ def test_an_altered_opening_is_named() -> None:
 
 
 def enrolled(ledger: LedgerBuilder, actor: str = "surgeon-1", role: str = "specialist") -> Signer:
+    """An actor with an approved key."""
     signer = ledger.request_key(actor, role)
     ledger.approve_key(signer)
     return signer
@@ -455,7 +471,8 @@ def test_the_verifier_needs_nothing_else_of_the_system() -> None:
     """Importing it loads domain.errors and domain.ledger alone, and of packages msgspec and cryptography."""
     script = "import sys, domain.ledger.verify; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    ours = {name for name in loaded if name.split(".")[0] in {"domain", "application", "projections", "api", "caseledger"}}
+    packages = {"domain", "application", "projections", "api", "caseledger"}
+    ours = {name for name in loaded if name.split(".")[0] in packages}
     assert all(name in {"domain", "domain.errors"} or name.startswith("domain.ledger") for name in ours), ours
     assert not {"psycopg", "litestar", "eventsourcing", "pydicom", "structlog"} & set(loaded)
 
@@ -480,6 +497,7 @@ def test_a_key_file_holds_one_logs_keys() -> None:
 
 
 def command(path: Path, keys: Path | None, *, as_json: bool = False) -> tuple[int, str, str]:
+    """Exit status, output and errors of the command."""
     out, err = io.StringIO(), io.StringIO()
     return verify_command.run(path, keys, as_json=as_json, out=out, err=err), out.getvalue(), err.getvalue()
 
