@@ -8,18 +8,20 @@ from application.cases import Cases
 from application.outcome import Outcome
 from application.records.blob_keys import BlobKeys
 from application.records.intake import read_manifest
-from application.records.requirements import requirement_for
+from application.records.requirements import requirement
 from application.records.vault import Vault
 from application.request import Request
 from domain.case.actor import SERVICE
 from domain.case.calendar import utc_day
 from domain.case.commands import RecordImagingCheck
 from domain.case.state import CaseState, Record
-from domain.imaging.check import CHECKER_VERSION, check
+from domain.imaging.check import check, encode
+from domain.imaging.findings import Report
 from domain.imaging.model import Instance
-from domain.imaging.report import Report
-from domain.ledger import encoding
 from domain.records import FileEntry
+
+CHECKER_VERSION = 1
+"""Goes up whenever the same files could get another report."""
 
 
 class ImagingChecks:
@@ -44,15 +46,15 @@ class ImagingChecks:
         records = loaded.state.usable_imaging()
         report = self._report(loaded.state, records, date.fromisoformat(utc_day(request.now)))
         newest = max(records, key=lambda each: each.received_index)
-        blob = self._vault.put(newest.record, self._blob_keys.of(newest.record), [encoding.encode(report)])
+        blob = self._vault.put(newest.record, self._blob_keys.of(newest.record), [encode(report)])
         service = msgspec.structs.replace(request, id=SERVICE.id, role=SERVICE.role, expected=None, idempotency=None)
         command = RecordImagingCheck(
             records=tuple(each.record for each in records),
             verdict=report.verdict,
-            findings=tuple(sorted({each.code.lower().replace("_", "-") for each in report.findings})),
+            findings=tuple(code.lower() for code in report.codes()),
             report_sha256=blob.sha256,
-            requirement=report.requirement,
-            requirement_version=report.requirement_version,
+            requirement=report.site,
+            requirement_version=report.requirement,
             checker_version=CHECKER_VERSION,
         )
         return self._cases.act(service, case, lambda state: command)
@@ -63,7 +65,7 @@ class ImagingChecks:
             identity = self._blob_keys.of(record.record)
             manifest = read_manifest(self._vault, record.record, identity, record.manifest_sha256)
             instances.extend(_instance(file) for file in manifest.files)
-        return check(instances, requirement_for(state.imaging_site or "any"), on, None)
+        return check(instances, requirement(state.imaging_site or "any"), on, None)
 
 
 def _instance(file: FileEntry) -> Instance:

@@ -1,8 +1,8 @@
 """The follower: folds the log into a live view as it grows, one thread a view.
 
 Of all processes that follow a view one leads, by an advisory lock that its connection holds; the others stand by. The
-leader folds on that same connection, so who loses the lock loses the transaction with it. A transaction takes up to 1,000
-entries and moves the view's position with its rows: it happens whole or not at all, and no entry is folded twice.
+leader folds on that same connection, so who loses the lock loses the transaction with it. A transaction takes up to
+1,000 entries and moves the view's position with its rows: whole or not at all, so no entry is folded twice.
 
 Woken by NOTIFY, and every second in case a wake-up was lost.
 """

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Replay:
-    """Folds the log into empty tables of a schema, reading it once for all of them; holds a batch in memory, not more."""
+    """Folds the log into a schema's empty tables, reading it once for all of them; holds one batch in memory."""
 
     def __init__(
         self, ledger: Ledger, keyring: Keyring, schema: str, projections: Sequence[Projection[Any]], batch: int

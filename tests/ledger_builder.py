@@ -122,7 +122,7 @@ class LedgerBuilder:
 
     def sign_opinion(self, by: Signer, case: str = CASE, kind: str = "opinion.signed.v1", **fields: Any) -> int:
         """An opinion, signed with the actor's own key."""
-        fields = {"actor": by.actor, "role": by.role, "signer": by} | fields
+        fields = {"actor": by.actor, "role": by.role, "signer": by, **fields}
         return self.append(bundle.case_stream(case), kind, b'{"resectability":"resectable"}', **fields)
 
     def checkpoint(self) -> bytes:
@@ -187,7 +187,7 @@ def small_ledger() -> LedgerBuilder:
     other case goes on, 7 the opinion, 8 the opinion delivered, 9 and 10 the other case.
     """
     ledger, own, other = LedgerBuilder(), bundle.case_stream(CASE), bundle.case_stream("other")
-    by = {"actor": "coordinator-1", "role": "coordinator"}
+    by: dict[str, Any] = {"actor": "coordinator-1", "role": "coordinator"}
     surgeon = ledger.request_key("surgeon-1", "specialist")
     ledger.append(own, "case.opened.v1", b'{"why":"told-unresectable"}', **by)
     ledger.append(other, "case.opened.v1", b'{"why":"rare"}', **by)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from psycopg_pool import ConnectionPool
 
+from application import sql
 from domain.errors import PayloadAltered, SubjectErased
 from domain.ledger.sealing import KEY_BYTES, NONCE_BYTES
 
@@ -62,7 +63,7 @@ class Keyring:
                 else:
                     missing.append(subject)
         if missing:
-            with self._pool.connection() as connection:
+            with sql.borrowed(self._pool) as connection:
                 rows = connection.execute(
                     "SELECT subject, wrapped FROM ledger.subject_key WHERE subject = ANY(%s)", (missing,)
                 ).fetchall()
@@ -74,7 +75,7 @@ class Keyring:
     def create(self, *subjects: str) -> None:
         """Make keys for subjects that have none. Durable before anything is sealed under them."""
         rows = [(subject, self._wrap(subject, secrets.token_bytes(KEY_BYTES)), self._kek_name) for subject in subjects]
-        with self._pool.connection() as connection, connection.cursor() as cursor:
+        with sql.borrowed(self._pool) as connection, connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO ledger.subject_key (subject, wrapped, kek) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
                 rows,
@@ -107,9 +108,15 @@ class Keyring:
 
     def _remember(self, subject: str, key: bytes) -> None:
         with self._lock:
-            if len(self._cache) >= _CACHE_KEYS:
-                self._cache.clear()
-            self._cache[subject] = (time.monotonic() + CACHE_S, key)
+            now = time.monotonic()
+            # In the order of their ends, since all live equally long: what is over goes first, then the oldest.
+            self._cache.pop(subject, None)
+            while self._cache:
+                oldest = next(iter(self._cache))
+                if self._cache[oldest][0] > now and len(self._cache) < _CACHE_KEYS:
+                    break
+                del self._cache[oldest]
+            self._cache[subject] = (now + CACHE_S, key)
 
     def _wrap(self, subject: str, key: bytes) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)

@@ -9,6 +9,7 @@ import msgspec
 from eventsourcing.persistence import ApplicationRecorder, Notification, StoredEvent
 from psycopg_pool import ConnectionPool
 
+from application import sql
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.entries import Append, Appended, IdempotencyKey
@@ -17,7 +18,8 @@ from domain.ledger.statement import Statement, decode_statement
 
 ANSWER_TIMEOUT_S = 30.0
 
-_COLUMNS = "index, statement::text, actor_signature, ledger_signature, leaf, sealed, committed_at"
+_SQL = sql.beside(__file__)
+_NO_LIMIT = 2**62
 
 
 class EntryRow(msgspec.Struct, frozen=True):
@@ -51,9 +53,12 @@ class LedgerRecorder(ApplicationRecorder):
             DatabaseUnavailable: no answer in time; repeat with the same Idempotency-Key.
             StaleRevision, GuardBroken, IdempotencyKeyReused, QueueFull, IntegrityFailure: see `Appender.submit`.
         """
+        future = self._appender.submit(append)
         try:
-            return self._appender.submit(append).result(ANSWER_TIMEOUT_S)
+            return future.result(ANSWER_TIMEOUT_S)
         except FutureTimeoutError:
+            if future.cancel():
+                raise DatabaseUnavailable("the append waited too long, and was not tried") from None
             raise DatabaseUnavailable("the append was not answered in time") from None
 
     def appended_under(self, key: IdempotencyKey) -> Appended | None:
@@ -62,7 +67,7 @@ class LedgerRecorder(ApplicationRecorder):
         Raises:
             IdempotencyKeyReused: the key came with another request.
         """
-        with self._pool.connection() as connection:
+        with sql.borrowed(self._pool) as connection:
             row = connection.execute(
                 "SELECT request_digest, first_index, count FROM ledger.idempotency WHERE actor = %s AND key = %s",
                 (key.actor, key.key),
@@ -81,26 +86,17 @@ class LedgerRecorder(ApplicationRecorder):
 
     def rows(self, stream: str, gt: int | None, lte: int | None, desc: bool, limit: int | None) -> list[EntryRow]:
         """Entries of a stream by revision."""
-        order = "DESC" if desc else "ASC"
-        with self._pool.connection() as connection:
+        statement = _SQL["stream_backwards" if desc else "stream"]
+        with sql.borrowed(self._pool) as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM ledger.entry"
-                " WHERE stream = %s AND rev > %s AND rev <= %s"
-                f" ORDER BY rev {order} LIMIT %s",
-                (stream, gt or 0, 2**62 if lte is None else lte, limit),
-                binary=True,
-            ).fetchall()
-        return [_row(row) for row in rows]
+                statement, (stream, gt or 0, _NO_LIMIT if lte is None else lte, limit), binary=True
+            )
+            return [_row(row) for row in rows]
 
     def range(self, start: int, stop: int) -> list[EntryRow]:
         """Entries with start <= index < stop, in order."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM ledger.entry WHERE index >= %s AND index < %s ORDER BY index",
-                (start, stop),
-                binary=True,
-            ).fetchall()
-        return [_row(row) for row in rows]
+        with sql.borrowed(self._pool) as connection:
+            return [_row(row) for row in connection.execute(_SQL["range"], (start, stop), binary=True)]
 
     def select_events(
         self,
@@ -126,18 +122,14 @@ class LedgerRecorder(ApplicationRecorder):
     ) -> Sequence[Notification]:
         """Entries in the log's order, still sealed; ids are dense, so a gap is a fault and not a wait."""
         first = 0 if start is None else start - 1 if inclusive_of_start else start
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM ledger.entry WHERE index >= %s AND index < %s"
-                " AND (%s::text[] IS NULL OR kind = ANY(%s)) ORDER BY index LIMIT %s",
-                (max(first, 0), 2**62 if stop is None else stop, list(topics) or None, list(topics), limit),
-                binary=True,
-            ).fetchall()
-        return [_notification(_row(row)) for row in rows]
+        end = _NO_LIMIT if stop is None else stop
+        with sql.borrowed(self._pool) as connection:
+            wanted = (max(first, 0), end, list(topics) or None, list(topics), limit)
+            return [_notification(_row(row)) for row in connection.execute(_SQL["log"], wanted, binary=True)]
 
     def max_notification_id(self) -> int | None:
         """Size of the log; None while it is empty."""
-        with self._pool.connection() as connection:
+        with sql.borrowed(self._pool) as connection:
             row = connection.execute("SELECT size FROM ledger.head").fetchone()
         return row[0] if row is not None and row[0] else None
 

@@ -8,20 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from eventsourcing.application import AggregateNotFoundError, Application
-from eventsourcing.persistence import (
-    EventStore,
-    InfrastructureFactory,
-    JSONTranscoder,
-    Mapper,
-    Notification,
-    Recording,
-    StoredEvent,
-)
+from eventsourcing.persistence import EventStore, InfrastructureFactory, JSONTranscoder, Notification, Recording
 from eventsourcing.utils import Environment
 
 from application.ledger.entries import Append, Appended, Guard, IdempotencyKey, SealedEntry, signatures
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
+from application.ledger.library import LedgerFactory, LedgerMapper
 from application.ledger.recorder import EntryRow, LedgerRecorder
 from application.ledger.streams import (
     Act,
@@ -34,8 +27,8 @@ from application.ledger.streams import (
     ReceiptedRecording,
     projector,
 )
-from domain.errors import ChainBroken, EntryAltered, SignatureRefused
-from domain.event import Erased, encode, register
+from domain.errors import ChainBroken, EntryAltered, SignatureRefused, WrongStatement
+from domain.event import register
 from domain.ledger import sealing
 from domain.ledger.dsse import pre_authentication_encoding, render
 from domain.ledger.sealing import Opening
@@ -44,31 +37,6 @@ from domain.ledger.statement import Statement, decode_statement, encode_statemen
 from domain.ledger.tree import leaf_hash
 
 S = TypeVar("S")
-
-
-class LedgerMapper(Mapper[str]):
-    """Maps events to payloads and back; sealing is not its business."""
-
-    def to_stored_event(self, domain_event: Any) -> StoredEvent:
-        """The payload of a new event, under its topic."""
-        new: NewEvent = domain_event
-        topic = register.of(new.event).topic
-        return StoredEvent(new.originator_id, new.originator_version, topic, encode(new.event))
-
-    def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        """The event of an opened entry; `Erased` where the payload is gone."""
-        assert isinstance(stored_event, OpenedEvent)
-        topic = stored_event.topic
-        event = Erased(topic) if stored_event.erased else register.decode(topic, stored_event.state)
-        return LoggedEvent(
-            originator_id=str(stored_event.originator_id),
-            originator_version=stored_event.originator_version,
-            event=event,
-            statement=stored_event.statement,
-            index=stored_event.index,
-            leaf=stored_event.leaf.hex(),
-            committed_at=stored_event.committed_at,
-        )
 
 
 class LedgerEventStore(EventStore[str]):
@@ -160,21 +128,19 @@ class LedgerEventStore(EventStore[str]):
             if leaf_hash(entry) != row.leaf:
                 raise EntryAltered(f"entry {row.index} does not hash to its leaf")
             key = keys.get(statement.subject or "")
-            erased = row.sealed is None or key is None or statement.commitment is None
-            payload = b""
-            if not erased:
-                assert row.sealed is not None and key is not None and statement.commitment is not None
+            payload = None
+            if row.sealed is not None and key is not None and statement.commitment is not None:
                 payload = sealing.open_sealed(key, row.sealed, row.raw, statement.commitment).payload
             yield OpenedEvent(
                 originator_id=statement.stream,
                 originator_version=statement.rev,
                 topic=statement.kind,
-                state=payload,
+                state=payload or b"",
                 statement=statement,
                 index=row.index,
                 leaf=row.leaf,
                 committed_at=row.committed_at,
-                erased=erased,
+                erased=payload is None,
             )
 
     def opening_at(self, row: EntryRow) -> Opening | None:
@@ -191,10 +157,11 @@ class LedgerEventStore(EventStore[str]):
         keys = self._keyring.get_many(tuple(each.subject for each in new))
         for each in new:
             topic = register.of(each.event).topic
-            if topic in REQUIRED_ROLE:
+            if signed is not None or topic in REQUIRED_ROLE:
                 if signed is None or len(new) != 1:
                     raise SignatureRefused(f"{topic} counts only with its actor's signature, and alone")
                 raw, statement, opening = signed.statement, decode_statement(signed.statement), signed.opening
+                self._check_signed(each, statement, opening)
             else:
                 opening = self.opening_of(each)
                 statement = self.statement_of(each, act, heads.get(each.originator_id), opening)
@@ -205,6 +172,15 @@ class LedgerEventStore(EventStore[str]):
             heads[each.originator_id] = entry.leaf.hex()
             yield entry
 
+    def _check_signed(self, new: NewEvent, statement: Statement, opening: Opening) -> None:
+        """What was signed has to say the event that is saved; who signed it is for the caller to check before."""
+        payload = self.mapper.to_stored_event(new)
+        signed = (statement.origin, statement.stream, statement.rev, statement.kind, statement.subject)
+        if signed != (self._keys.origin, new.originator_id, new.originator_version, payload.topic, new.subject):
+            raise WrongStatement
+        if opening.payload != payload.state or opening.commitment() != statement.commitment:
+            raise WrongStatement
+
     def _notification(self, entry: SealedEntry, index: int) -> Notification:
         statement = entry.statement
         return Notification(statement.stream, statement.rev, statement.kind, entry.sealed or b"", id=index + 1)
@@ -214,31 +190,11 @@ def _chained(opened: Iterator[OpenedEvent], stream: str, after: int) -> Iterator
     previous: OpenedEvent | None = None
     for each in opened:
         rev = after + 1 if previous is None else previous.originator_version + 1
-        follows = previous is None and rev > 1 or each.statement.prev == (previous.leaf.hex() if previous else None)
+        follows = (previous is None and rev > 1) or each.statement.prev == (previous.leaf.hex() if previous else None)
         if each.originator_id != stream or each.originator_version != rev or not follows:
             raise ChainBroken(f"entry {each.index} does not follow revision {rev - 1} of its stream")
         previous = each
         yield each
-
-
-class LedgerFactory(InfrastructureFactory[Any]):
-    """Builds the library's parts from ours; nothing is resolved by a name."""
-
-    def aggregate_recorder(self, purpose: str = "events") -> Any:
-        """Not offered: there are no snapshots."""
-        raise TypeError("this ledger keeps no snapshots")
-
-    def application_recorder(self) -> Any:
-        """Handed in by `Ledger`."""
-        raise TypeError("the recorder is handed to Ledger")
-
-    def tracking_recorder(self, tracking_recorder_class: Any = None) -> Any:
-        """Not offered: views track their own positions."""
-        raise TypeError("views track their own positions")
-
-    def process_recorder(self) -> Any:
-        """Not offered: views track their own positions."""
-        raise TypeError("views track their own positions")
 
 
 class Ledger(Application[str]):
@@ -269,8 +225,7 @@ class Ledger(Application[str]):
 
     def construct_event_store(self) -> LedgerEventStore:
         """See `LedgerEventStore`."""
-        assert isinstance(self.mapper, LedgerMapper)
-        return LedgerEventStore(self.mapper, *self._handed)
+        return LedgerEventStore(LedgerMapper(JSONTranscoder()), *self._handed)
 
     def load(self, stream: str, evolve: Evolve[S], *, version: int | None = None) -> Loaded[S] | None:
         """Fold a stream, up to a revision if one is given; None where there is no such stream.

@@ -74,7 +74,7 @@ class Vault:
         sink = _Sink(staged.write)
         try:
             try:
-                pyrage.encrypt_io(source, sink, [recipient])
+                pyrage.encrypt_io(source, sink, [recipient])  # type: ignore[arg-type]  # needs read and write only
             except Exception as error:
                 # pyrage turns what its callbacks raise into a text; the original stands below.
                 if source.failure is None and sink.failure is None:
@@ -117,7 +117,7 @@ class Vault:
             source = _Source(map(bytes, found.stream(min_chunk_size=_READ_BYTES)), None)
             target = _Sink(sink)
             try:
-                pyrage.decrypt_io(source, target, [key])
+                pyrage.decrypt_io(source, target, [key])  # type: ignore[arg-type]  # likewise
             except Exception as error:
                 if source.failure is None and target.failure is None:
                     raise BlobAltered("A stored blob does not decrypt.") from error

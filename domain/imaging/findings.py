@@ -137,8 +137,10 @@ def decimal(value: float | None, places: int = 2) -> str:
     """Decimal string without trailing zeros, "" for None: what a report holds instead of a float."""
     if value is None:
         return ""
-    text = f"{value:.{places}f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    text = f"{value:.{places}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def verdict_of(findings: tuple[Finding, ...]) -> Verdict:

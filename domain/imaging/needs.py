@@ -25,25 +25,22 @@ _NOT_DYNAMIC: Final = frozenset(("dwi", "adc", "mrcp", "stir", "t2"))
 def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -> list[Finding]:
     """Findings of the needs, and of the stacks that were chosen for them; marks those stacks."""
     findings: list[Finding] = []
-    pool = list(candidates)
-    if requirement.modalities:
-        pool = [one for one in pool if one.modality in requirement.modalities]
-        if not pool:
-            wanted = " or ".join(requirement.modalities)
-            message = f"There is no {wanted} among these images, which {requirement.title} is judged by."
-            findings.append(
-                Finding(code="MODALITY_MISSING", severity="inadequate", value=wanted, message=message)
-            )
-            return findings
+    pool = [one for one in candidates if not requirement.modalities or one.modality in requirement.modalities]
+    usable = bool(pool)
+    if not usable:
+        wanted = " or ".join(requirement.modalities)
+        message = f"There is no {wanted} among these images: {requirement.title} is needed."
+        findings.append(Finding(code="MODALITY_MISSING", severity="inadequate", value=wanted, message=message))
+        pool = list(candidates)
     fitting = [one for one in pool if one.fit != "wrong"]
     if not fitting:
         findings.append(_wrong(pool, requirement))
     chosen: list[Candidate] = []
     pool = fitting or pool
     findings += _contrast(pool, requirement)
-    if requirement.phases and fitting:
+    if requirement.phases and fitting and usable:
         findings += _phases(pool, requirement, on, chosen)
-    if requirement.sequences and fitting:
+    if requirement.sequences and fitting and usable:
         findings += _sequences(pool, requirement, on, chosen)
     if not chosen:
         given = [one for one in pool if one.contrast == "given"] if requirement.contrast else []
@@ -266,7 +263,7 @@ def _companions(candidates: Sequence[Candidate], requirement: Requirement) -> li
 
 
 def _joined(one: Candidate, pool: list[Candidate], findings: list[Finding]) -> list[Finding]:
-    """Findings without COVERAGE_SHORT where stacks of the same frame of reference and phase together reach far enough."""
+    """Findings without COVERAGE_SHORT where like stacks of one frame of reference together reach far enough."""
     short = next((finding for finding in findings if finding.code == "COVERAGE_SHORT" and finding.unit == "mm"), None)
     frame = one.stack.header.frame_of_reference_uid
     if short is None or not frame or one.measures.plane != "axial":
