@@ -174,7 +174,6 @@ class Opinions:
         command = SignOpinion(
             content=event.content,
             relied_on=event.relied_on,
-            accepted_limits=event.accepted_limits,
             opinion=event.opinion,
             signer_name=self._specialist(loaded, request).state.name,
         )

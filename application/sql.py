@@ -16,7 +16,8 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 def beside(module: str) -> Mapping[str, bytes]:
-    """The statements of the .sql file beside a module's `__file__`, by the name in the line `-- name: ...` above each.
+    """The statements of the .sql file beside a module's `__file__`, by the name in the line `-- name: ...` above each;
+    remarks stand below that line.
 
     They are bytes, which the driver takes for a program's own text; values are bound, never put in.
     """

@@ -1,14 +1,18 @@
 """Settings: read once from the environment, each documented in docs/settings.md."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from domain.errors import Misconfigured
 
 PREFIX = "CASELEDGER_"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,38 +24,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """PostgreSQL >= 15 to use as the service role, instead of the embedded one."""
     owner_database_url: str | None = None
     """The same database as its owner role, for migrations and for rebuilding views."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     """Address to listen on."""
-    port: int = 8765
-    """Port to listen on."""
-    pool_connections: int = 16
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8765
+    """Port to listen on; 0 takes a free one."""
+    pool_connections: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 16
     """Database connections that reading uses at most."""
-    log_level: str = "info"
+    drain_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
+    """Seconds that requests under way are given to end when the service stops."""
+    log_level: LogLevel = "info"
     """debug, info, warning or error."""
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings.
+    """Read the settings; an empty value counts as none.
 
     Raises:
-        Misconfigured: an unknown `CASELEDGER_` variable, or a value of the wrong type; names it, not its value.
+        Misconfigured: an unknown `CASELEDGER_` variable, or a value that is not one; names it, not its value.
     """
-    given = {
-        name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
-    }
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
     for name in given:
         if name not in Settings.__struct_fields__:
-            raise Misconfigured(f"there is no setting {PREFIX}{name.upper()}")
+            raise Misconfigured(f"there is no setting {PREFIX}{name.upper()}; docs/settings.md has them all")
+    given = {name: value for name, value in given.items() if value}
     try:
         settings = msgspec.convert(given, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise Misconfigured(f"a setting is not usable: {error}") from None
+        raise Misconfigured(_unusable(str(error))) from None
     if (settings.database_url is None) != (settings.owner_database_url is None):
         raise Misconfigured(f"{PREFIX}DATABASE_URL and {PREFIX}OWNER_DATABASE_URL come together")
     return settings
 
 
 def _path(type_: type, value: object) -> object:
-    if type_ is Path and isinstance(value, str) and value:
+    if type_ is Path and isinstance(value, str):
         return Path(value)
-    raise TypeError(f"expected a path, got {type(value).__name__}")
+    raise TypeError("expected a path")
+
+
+def _unusable(message: str) -> str:
+    """Which setting, and what it would have to be; msgspec quotes a value only where it lists those allowed."""
+    what, _, place = message.partition(" - at ")
+    name = re.sub(r"[^a-z_]", "", place)
+    if what.startswith("Invalid enum value"):
+        what = "Expected one of those that docs/settings.md lists"
+    return f"{PREFIX}{name.upper()} is not usable: {what[:1].lower()}{what[1:]}"

@@ -43,6 +43,8 @@ class Erased(msgspec.Struct, frozen=True):
     """Stands for an event whose payload was erased: the entry proves that there was one, of this topic."""
 
     topic: str
+    subject: str = ""
+    """Whose key sealed it ("record:..."); empty where the entry was made after the erasure."""
 
 
 class Registration(msgspec.Struct, Generic[E], frozen=True):

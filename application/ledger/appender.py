@@ -1,6 +1,7 @@
 """The appender: a bounded queue, and one thread a process that takes what waits and commits it as one batch.
 
-`batch` has the transaction, `writer` what comes after the commit; here every caller gets exactly one answer, whatever happens.
+`batch` has the transaction, `writer` what comes after the commit. Here every caller gets exactly one answer,
+whatever happens.
 """
 
 import queue
@@ -151,8 +152,8 @@ class Appender:
                 self._stopped = error
             _refuse(batch, error)
             return
-        except Exception as error:
-            # The writer outlives whatever goes wrong with a batch. Its connection may be in any state.
+        except Exception as error:  # noqa: BLE001 - the thread outlives every batch
+            # The connection may be in any state.
             self._writer.disconnect()
             _log_failure(error, len(batch))
             if isinstance(error, psycopg.OperationalError):
@@ -174,7 +175,7 @@ class Appender:
         """Derived data, after everybody has been answered; what fails now is made up for after a later batch."""
         try:
             self._writer.store_tiles()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the thread outlives it
             self._writer.disconnect()
             _log_failure(error, 0)
 

@@ -2,16 +2,15 @@
 
 import psycopg
 
+from application import sql
 from application.ledger.entries import Appended
 from application.ledger.keyfiles import KeyFiles
-from application import sql
 from application.ledger.nodes import Nodes, recompute
 from application.ledger.pin import Pin
 from domain.errors import EntryNotFound, HeadBehindPin, HeadForked
 from domain.ledger.checkpoint import Checkpoint, sign
 from domain.ledger.receipt import Receipt
 from domain.ledger.tree import Frontier, inclusion_proof, root_at
-
 
 _SQL = sql.beside(__file__)
 

@@ -10,9 +10,13 @@
 Each is made once, mode 0600 in a directory of mode 0700; one that others could read is refused.
 """
 
+import fcntl
 import os
 import secrets
+import shutil
 from base64 import b32encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from domain.errors import Misconfigured
 from domain.ledger.note import ED25519, VerifierKey
+from domain.ledger.statement import Origin
 
 _SECRET_BYTES = 32
 _NAMES = ("kek", "entry", "checkpoint", "token", "preparation")
@@ -53,18 +58,24 @@ def load(data: Path) -> KeyFiles:
     """Read the key files of a data directory, and make those of a new one.
 
     Raises:
-        Misconfigured: some of the files are missing, readable by others, or not what they should be.
+        Misconfigured: some of the files are missing, open to others, or not what they should be.
     """
     keys = data / "keys"
-    present = [name for name in _NAMES if (keys / name).exists()]
-    if not present and not (data / "origin").exists():
-        _make(data)
-    elif len(present) < len(_NAMES) or not (data / "origin").exists():
-        missing = [name for name in _NAMES if name not in present] or ["origin"]
+    with _only_one(data):
+        if not keys.exists() and not (data / "origin").exists():
+            _make(keys)
+        # The origin is made with the keys, in one rename, and then takes its place; a crash may lie between.
+        if (keys / "origin").exists() and not (data / "origin").exists():
+            (keys / "origin").rename(data / "origin")
+            _flush(data)
+    missing = [name for name in _NAMES if not (keys / name).exists()]
+    missing += [] if (data / "origin").exists() else ["origin"]
+    if missing:
         raise Misconfigured(f"the data directory lacks {', '.join(missing)}; restore it, it cannot be made again")
+    _check_private(keys.stat(), "directory of the keys", 0o700)
     secret = {name: _read(keys / name) for name in _NAMES}
     return KeyFiles(
-        origin=(data / "origin").read_text("ascii").strip(),
+        origin=_read_origin(data / "origin"),
         kek=secret["kek"],
         entry=Ed25519PrivateKey.from_private_bytes(secret["entry"]),
         checkpoint=Ed25519PrivateKey.from_private_bytes(secret["checkpoint"]),
@@ -73,38 +84,72 @@ def load(data: Path) -> KeyFiles:
     )
 
 
-def _make(data: Path) -> None:
-    keys = data / "keys"
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _make(keys: Path) -> None:
+    """Make everything in a directory beside, which then takes its name: all of it is there, or nothing."""
+    new = keys.with_suffix(".new")
+    if new.exists():
+        # Left by a crash; nothing was ever made with these.
+        shutil.rmtree(new)
+    new.mkdir(mode=0o700)
     for name in _NAMES:
-        write_private(keys / name, secrets.token_bytes(_SECRET_BYTES))
+        write_private(new / name, secrets.token_bytes(_SECRET_BYTES))
     label = b32encode(secrets.token_bytes(15)).decode().lower()
-    write_private(data / "origin", f"caseledger.invalid/{label}\n".encode())
+    write_private(new / "origin", f"caseledger.invalid/{label}\n".encode())
+    new.rename(keys)
+    _flush(keys.parent)
+
+
+@contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    """One process at a time: two that find a new directory would make two ledgers of it."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _read(path: Path) -> bytes:
-    status = path.stat()
-    if status.st_mode & 0o077:
-        raise Misconfigured(f"the key file {path.name} is readable by others; its mode has to be 0600")
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        _check_private(os.fstat(file.fileno()), f"key file {path.name}", 0o600)
+        raw = file.read(_SECRET_BYTES + 1)
     if len(raw) != _SECRET_BYTES:
         raise Misconfigured(f"the key file {path.name} does not hold {_SECRET_BYTES} bytes")
     return raw
 
 
+def _read_origin(path: Path) -> str:
+    try:
+        return msgspec.convert(path.read_text("ascii").strip(), Origin)
+    except (UnicodeDecodeError, msgspec.ValidationError):
+        raise Misconfigured("the file origin does not hold a ledger's name") from None
+
+
+def _check_private(status: os.stat_result, what: str, mode: int) -> None:
+    if status.st_mode & 0o077:
+        raise Misconfigured(f"the {what} is open to others; its mode has to be {mode:04o}")
+
+
 def write_private(path: Path, content: bytes) -> None:
-    """Create a file of mode 0600, durably; one that exists already is not touched.
+    """Create a file of mode 0600, durably, whatever the umask; one that exists already is not touched.
 
     Raises:
         FileExistsError: there is one.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _flush(path.parent)
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

@@ -12,8 +12,8 @@ SELECT index, hashes, root FROM ledger.tile WHERE level = %s AND index >= %s AND
 -- name: tiles_stored
 SELECT coalesce(max(index) + 1, 0) FROM ledger.tile WHERE level = %s
 
--- Derived from entries and made again if it is lost: no need to wait for the disk.
 -- name: insert_tile
+-- Derived from entries and made again if it is lost: no need to wait for the disk.
 WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO ledger.tile (level, index, hashes, root) SELECT %s::smallint, %s::bigint, %s::bytea, %s::bytea FROM quick
 ON CONFLICT DO NOTHING

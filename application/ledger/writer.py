@@ -1,6 +1,7 @@
 """The writer of one process: commits batches over its own connection, then signs, pins and proves what it committed.
 
-So nothing is acknowledged that is not under a signed checkpoint, and no signature exists for a tree that did not commit.
+So nothing is acknowledged that is not under a signed checkpoint, and no signature exists for a tree that did not
+commit.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from domain.ledger.tree import TILE_WIDTH, Frontier
 _SESSION = "-c lock_timeout=5s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s -c TimeZone=UTC"
 _CONNECT_TIMEOUT_S = 5
 _TCP_TIMEOUT_MS = 15_000
-# The server ended the connection: shutdown, crash, not up yet, or us idle in a transaction (when this process stood still).
+# The server ended the connection: shutdown, crash, not up yet, or this process stood still in a transaction.
 _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 
 log = structlog.get_logger(__name__)

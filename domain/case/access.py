@@ -45,7 +45,7 @@ def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | N
             raise WrongRole(f"compliance reads trail and bundle, not the {what}")
         raise SubjectErased
     match actor.role:
-        case "patient" if is_patient(state, actor) and what != "bundle":
+        case "patient" if is_patient(state, actor):
             return _patient(state, what, item)
         case "coordinator" if is_coordinator(state, actor) and what != "bundle":
             if what == "record":
@@ -67,6 +67,8 @@ def _patient(state: CaseState, what: What, item: str | None) -> Permission:
         _record(state, item)
     elif what == "opinion" and not _opinion(state, item).delivered:
         raise WrongPhase("the opinion has not been delivered")
+    elif what == "bundle" and not all(each.delivered for each in state.opinions.values()):
+        raise WrongPhase("a bundle holds every opinion of the case, and one has not been delivered")
     return _OWN
 
 

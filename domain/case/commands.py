@@ -36,6 +36,7 @@ from domain.values import (
     Line,
     Micros,
     Organ,
+    RequiredText,
     Resectability,
     Sha256,
     Text,
@@ -156,6 +157,13 @@ class RecordImagingCheck(Input, frozen=True, kw_only=True):
     checker_version: Count
 
 
+class AcceptLimitedImaging(Input, frozen=True, kw_only=True):
+    """Take limited imaging as it is: which limits, in words that the opinion will carry, and why."""
+
+    limits: Annotated[tuple[Line, ...], msgspec.Meta(min_length=1, max_length=50)]
+    reason: RequiredText
+
+
 class DeclareRecordsComplete(Input, frozen=True, kw_only=True):
     """Start the clock."""
 
@@ -183,7 +191,6 @@ class SignOpinionInput(Input, frozen=True, kw_only=True):
 
     content: Opinion
     relied_on: Annotated[tuple[RecordPin, ...], msgspec.Meta(min_length=1, max_length=500)]
-    accepted_limits: Annotated[tuple[Line, ...], msgspec.Meta(max_length=50)] = ()
 
 
 class SignOpinion(SignOpinionInput, frozen=True, kw_only=True):
@@ -231,6 +238,7 @@ Command = (
     | IssueChecklist
     | ReceiveRecord
     | RecordImagingCheck
+    | AcceptLimitedImaging
     | DeclareRecordsComplete
     | RouteCase
     | AcceptReview

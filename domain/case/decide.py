@@ -48,6 +48,8 @@ def decide(
             return material.receive_record(state, command, actor, now)
         case c.RecordImagingCheck():
             return material.record_imaging_check(state, command, actor, now)
+        case c.AcceptLimitedImaging():
+            return (material.accept_limited_imaging(state, command, actor),)
         case c.DeclareRecordsComplete():
             return (material.declare_records_complete(state, command, actor, now, calendars),)
         case c.RouteCase():

@@ -211,6 +211,16 @@ class ImagingChecked(Event, frozen=True, kw_only=True):
     checked_on: Day
 
 
+@register.add("imaging.accepted.v1", subject="case")
+class ImagingAccepted(Event, frozen=True, kw_only=True):
+    """A person took limited imaging as it is, because it cannot be repeated; the limits go into the opinion."""
+
+    records: tuple[Identifier, ...]
+    """What the check that found it limited looked at."""
+    limits: tuple[Line, ...]
+    reason: RequiredText
+
+
 class RecordPin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One record as it was: its manifest's SHA-256 pins every byte."""
 

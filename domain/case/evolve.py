@@ -69,6 +69,8 @@ def _evolve(state: CaseState, event: Event | Erased, meta: Meta) -> CaseState:
             return _quarantined(state, event)
         case e.ImagingChecked():
             return _checked(state, event)
+        case e.ImagingAccepted():
+            return replace(state, imaging=state.imaging and replace(state.imaging, accepted_limits=event.limits))
         case e.RecordsDeclaredComplete():
             return _complete(state, event, meta)
         case e.CaseRouted():

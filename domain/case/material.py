@@ -3,9 +3,15 @@
 from domain.case import calendar
 from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient, require_coordinator
 from domain.case.calendar import Calendars
-from domain.case.commands import DeclareRecordsComplete, ReceiveRecord, RecordImagingCheck
+from domain.case.commands import (
+    AcceptLimitedImaging,
+    DeclareRecordsComplete,
+    ReceiveRecord,
+    RecordImagingCheck,
+)
 from domain.case.consent import require_process
 from domain.case.events import (
+    ImagingAccepted,
     ImagingChecked,
     RecordPin,
     RecordQuarantined,
@@ -98,6 +104,25 @@ def record_imaging_check(
     )
 
 
+def accept_limited_imaging(state: CaseState, command: AcceptLimitedImaging, actor: Actor) -> ImagingAccepted:
+    """Limited imaging is taken as it is; the newest check is what is accepted, and a later one asks again.
+
+    Raises:
+        WrongRole: neither the assigned coordinator nor the specialist to whom the case was routed.
+        WrongPhase: not the moment.
+        MissingPart: the latest check did not find it limited.
+        AlreadyDone: accepted before.
+    """
+    if not (is_coordinator(state, actor) or is_assignee(state, actor)):
+        raise WrongRole("limited imaging is accepted by the assigned coordinator or specialist")
+    require_phase(state, command)
+    if state.imaging is None or state.imaging.verdict != "limited":
+        raise MissingPart("the latest imaging check did not find the imaging limited")
+    if state.imaging.accepted_limits:
+        raise AlreadyDone("this imaging was accepted before")
+    return ImagingAccepted(records=state.imaging.records, limits=command.limits, reason=command.reason)
+
+
 def declare_records_complete(
     state: CaseState, command: DeclareRecordsComplete, actor: Actor, now: int, calendars: Calendars
 ) -> RecordsDeclaredComplete:
@@ -105,12 +130,12 @@ def declare_records_complete(
 
     Raises:
         WrongRole, WrongPhase, MissingConsent: not the assigned coordinator, not the moment, no consent to process.
-        MissingPart: an item without a record, or imaging that is not adequate, or not all checked.
+        MissingPart: an item without a record, or imaging that is neither adequate nor accepted, or not all checked.
     """
     require_coordinator(state, actor)
     require_phase(state, command)
-    adequate = state.imaging is not None and state.imaging.verdict == "adequate"
-    if state.phase == "gathering" and not adequate:
+    suffices = state.imaging is not None and state.imaging.suffices()
+    if state.phase == "gathering" and not suffices:
         raise WrongPhase("the case is gathering, and no adequate imaging has been found")
     require_process(state, now)
     usable = state.usable()
@@ -120,8 +145,9 @@ def declare_records_complete(
             raise MissingPart(f"checklist item {item.item} has no usable record of kind {item.kind}")
     if not state.usable_imaging():
         raise MissingPart("the case has no usable imaging record")
-    if not adequate:
-        raise MissingPart(f"imaging is {state.imaging.verdict if state.imaging else 'not checked'}, not adequate")
+    if not suffices:
+        found = state.imaging.verdict if state.imaging else "not checked"
+        raise MissingPart(f"imaging is {found}, not adequate, nor limited and accepted")
     for record in state.unchecked_imaging():
         raise MissingPart(f"imaging record {record.record} has not been checked")
     due_from, due_by = calendar.due(calendars.service, calendar.utc_day(now), state.clock.ran if state.clock else ())

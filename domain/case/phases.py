@@ -32,6 +32,7 @@ ALLOWED: dict[type[c.Command], tuple[Phase, ...]] = {
     c.ReceiveRecord: ("gathering", "imaging_check", *WITH_MATERIAL),
     # In gathering only while there is imaging that no check has seen: a case came back with it, or another was stopped.
     c.RecordImagingCheck: ("gathering", "imaging_check", *WITH_MATERIAL),
+    c.AcceptLimitedImaging: ("imaging_check", *WITH_MATERIAL),
     # From gathering only where a case came back to it with imaging that is still adequate.
     c.DeclareRecordsComplete: ("gathering", "imaging_check"),
     c.RouteCase: ("ready",),

@@ -96,7 +96,7 @@ def sign_opinion(state: CaseState, command: SignOpinion, actor: Actor, now: int)
         version=1,
         content=command.content,
         relied_on=command.relied_on,
-        accepted_limits=command.accepted_limits,
+        accepted_limits=state.imaging.accepted_limits if state.imaging else (),
         signer_name=command.signer_name,
         meaning="authorship",
     )

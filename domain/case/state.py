@@ -46,10 +46,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Imaging(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest imaging check: what it looked at, and what it found."""
+    """The latest imaging check: what it looked at, what it found, and the limits that a person accepted."""
 
     verdict: Verdict
     records: tuple[str, ...]
+    accepted_limits: tuple[str, ...] = ()
+
+    def suffices(self) -> bool:
+        """Say whether a case may be reviewed on it: adequate, or limited and accepted."""
+        return self.verdict == "adequate" or (self.verdict == "limited" and bool(self.accepted_limits))
 
 
 class Clock(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,10 +62,10 @@ def sort_out(instances: Sequence[Instance]) -> Batch:
             readable.append(one)
     for reason, count in sorted(broken.items()):
         severity: Severity = "limited" if readable else "inadequate"
-        told = f"{files(count)} cannot be opened ({reason}): please send them again."
+        told = f"{files(count)} cannot be opened ({reason}): please send again."
         findings.append(Finding(code="UNREADABLE", severity=severity, value=str(count), unit="1", message=told))
     for reason, count in sorted(foreign.items()):
-        told = f"{files(count)} sent as imaging cannot be used ({reason}): please send the original DICOM files."
+        told = f"{files(count)} sent as imaging cannot be used ({reason}): please send the DICOM originals."
         findings.append(Finding(code="NOT_DICOM", severity="note", value=str(count), unit="1", message=told))
     batch = Batch(readable=readable, files=counts, findings=findings)
     _once(batch)
@@ -112,7 +112,7 @@ def _once(batch: Batch) -> None:
         )
     if different:
         told = (
-            f"{files(different)} bear the identifier of another file with other content: "
+            f"The identifier of another file, with other content, stands on {files(different)}: "
             "please say which are right, and send the series again."
         )
         batch.findings.append(
@@ -160,8 +160,8 @@ def labels(found: list[InstanceHeader]) -> list[Finding]:
     if missing:
         worst = max(missing.values())
         told = (
-            f"{files(worst)} lack identifiers that every DICOM image must have ({', '.join(sorted(missing))}): "
-            "please export the study again from the archive."
+            f"Identifiers that every DICOM image must have ({', '.join(sorted(missing))}) are missing in "
+            f"{files(worst)}: please export the study again from the archive."
         )
         findings.append(Finding(code="UID_MISSING", severity="limited", value=str(worst), unit="1", message=told))
     phi = sorted({keyword for header in found for keyword in header.header_has_phi})
@@ -170,7 +170,7 @@ def labels(found: list[InstanceHeader]) -> list[Finding]:
         findings.append(Finding(code="PHI_PRESENT", severity="note", value=str(len(phi)), unit="1", message=told))
     burned = sum(map(_burned_in, found))
     if burned:
-        told = f"{files(burned)} carry, or usually carry, text inside the picture that may identify the patient."
+        told = f"Text inside the picture may identify the patient in {files(burned)}: please send them without it."
         findings.append(Finding(code="BURNED_IN", severity="note", value=str(burned), unit="1", message=told))
     return findings
 

@@ -125,6 +125,8 @@ STEPS: tuple[tuple[Made, Actor, str], ...] = (
     (arrive("pathology"), b.PATIENT, "gathering imaging_check in_review"),
     (arrive("imaging"), b.COORDINATOR, "gathering in_review"),
     (look("adequate"), SERVICE, "imaging_check gathering in_review"),
+    (look("limited"), SERVICE, "imaging_check"),
+    (fixed(c.AcceptLimitedImaging(limits=("thick slices",), reason="cannot be repeated")), b.COORDINATOR, ""),
     (look("stop"), SERVICE, ""),
     (look("inadequate"), b.TECHNICIAN, ""),
     (fixed(c.DeclareRecordsComplete()), b.COORDINATOR, "imaging_check gathering"),

@@ -45,7 +45,7 @@ QUARANTINED = e.RecordQuarantined(record="r-ct", findings=("identity_mismatch",)
 @pytest.mark.parametrize(
     ("actor", "permitted"),
     [
-        (PATIENT, {"case": OWN, "trail": OWN, "record": OWN, "opinion": OWN}),
+        (PATIENT, dict.fromkeys(("case", "trail", "bundle", "record", "opinion"), OWN)),
         (OTHER_PATIENT, {}),
         (replace(PATIENT, account=""), {}),
         (COORDINATOR, dict.fromkeys(("case", "trail", "record", "opinion"), ASSIGNED)),
@@ -161,3 +161,9 @@ def test_a_patient_acts_under_the_id_that_only_the_case_knows() -> None:
     for stranger, case in ((OTHER_PATIENT, state), (PATIENT, None)):
         with pytest.raises(WrongRole):
             acting_id(case, stranger)
+
+
+def test_a_patient_takes_the_bundle_along_once_every_opinion_is_delivered() -> None:
+    """A bundle holds the opinion's text, which a patient first hears from a person."""
+    given(*story("signed")).refuses(WrongPhase, PATIENT, "bundle")
+    assert given(*story("delivered")).reads(PATIENT, "bundle") == OWN

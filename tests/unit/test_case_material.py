@@ -185,6 +185,29 @@ def test_imaging_must_be_adequate_and_all_of_it_checked() -> None:
     given(*GATHERING, PATHOLOGY, IMAGING, checked("inadequate")).when(DECLARE).refused(WrongPhase)
 
 
+ACCEPT = c.AcceptLimitedImaging(limits=("covers the upper abdomen only",), reason="It cannot be repeated.")
+ACCEPTED = e.ImagingAccepted(records=("r-ct",), limits=ACCEPT.limits, reason=ACCEPT.reason)
+
+
+def test_limited_imaging_counts_once_a_person_has_accepted_its_limits() -> None:
+    """The assigned coordinator takes it, once, and the records can be declared complete."""
+    limited = given(*GATHERING, PATHOLOGY, IMAGING, checked("limited"))
+    limited.when(ACCEPT, by=PATIENT).refused(WrongRole)
+    limited.when(ACCEPT, by=OTHER_COORDINATOR).refused(WrongRole)
+    limited.when(ACCEPT, by=COORDINATOR).then(ACCEPTED)
+    accepted = given(*GATHERING, PATHOLOGY, IMAGING, checked("limited"), ACCEPTED)
+    accepted.when(ACCEPT, by=COORDINATOR).refused(AlreadyDone)
+    assert accepted.when(DECLARE).events
+
+
+def test_only_the_latest_check_is_accepted() -> None:
+    """What is adequate needs no acceptance, and a newer check of limited imaging asks again."""
+    given(*GATHERING, IMAGING, checked("adequate")).when(ACCEPT, by=COORDINATOR).refused(MissingPart, "limited")
+    newer = (received("r-mr", "imaging", "9"), checked("limited", "r-ct", "r-mr"))
+    again = given(*GATHERING, PATHOLOGY, IMAGING, checked("limited"), ACCEPTED, *newer)
+    again.when(DECLARE).refused(MissingPart, "accepted")
+
+
 def test_the_clock_resumes_with_what_was_left() -> None:
     """Two business days had run when consent was withdrawn; three and five are left."""
     back = (

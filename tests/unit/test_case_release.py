@@ -17,7 +17,9 @@ from tests.unit.case_builder import (
     RECIPIENT,
     SHARED,
     SHARING,
+    SIGNED,
     SURGEON,
+    Given,
     given,
     story,
 )
@@ -91,6 +93,9 @@ def test_what_is_shared_was_delivered() -> None:
     given(*story("signed"), SHARING).when(SHARE).refused(WrongPhase)
     given(*story("delivered")).when(replace(SHARE, opinion="opinion-9")).refused(MissingPart)
     given(*story("delivered")).when(replace(SHARE, version=2)).refused(MissingPart, "version 2")
+    later = replace(SIGNED, opinion="opinion-2")
+    again = Given(replace(given(*story("delivered"), later).state, phase="delivered"))
+    again.when(replace(SHARE, opinion="opinion-2")).refused(MissingPart, "opinion-2")
 
 
 def test_a_share_is_for_somebody_who_signs_in_and_happens_once() -> None:

@@ -239,3 +239,12 @@ def test_newer_material_that_the_patient_keeps_from_the_surgeon_does_not_block()
     given(*events, NEWER).when(SIGN, by=SURGEON).then(SIGNED)
     kept = replace(SIGN, relied_on=(*SIGN.relied_on, pin("r-new", "9")))
     given(*events, NEWER).when(kept, by=SURGEON).refused(MissingConsent, "r-new")
+
+
+def test_accepted_limits_are_copied_into_the_opinion() -> None:
+    """Whoever reads the opinion reads what the imaging could not show."""
+    limits = ("covers the upper abdomen only",)
+    accepted = e.ImagingAccepted(records=("r-ct",), limits=limits, reason="It cannot be repeated.")
+    in_review = given(*story("in_review"), checked("limited"), accepted)
+    (signed,) = in_review.when(SIGN, by=SURGEON).events
+    assert signed.accepted_limits == limits
