@@ -1,19 +1,86 @@
-"""The HTTP API of one ledger."""
+"""The HTTP API of one ledger: Litestar, wired to the use cases and read models that it is handed."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 from litestar import Litestar
+from litestar.concurrency import set_asyncio_executor
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
 
+from api.ask import Asks
+from api.auth import Authentication, well_formed_path
+from api.bodies import MAX_BODY_BYTES
+from api.clock import server_clock
+from api.json_body import JsonBody
+from api.observe import Observed
+from api.openapi import CONFIG
+from api.problems import problem_response
+from api.routes import cases, consents, ledger, people, records, review
+from api.streaming import UPLOADS
 from api.tokens import Tokens
 from api.views import Views
 from application.service import Service
 
+THREADS = 64
+"""Handlers at once. They wait for the database most of the time; Litestar's default is a handful a core."""
+
 
 def create_app(
-    service: Service, views: Views, tokens: Tokens, *, clock: Callable[[], int] | None = None, threads: int = 64
+    service: Service,
+    views: Views,
+    tokens: Tokens,
+    *,
+    clock: Callable[[], int] = server_clock,
+    threads: int = THREADS,
 ) -> Litestar:
-    """The application; `clock` gives microseconds since 1970 UTC. Sets the process's executor for handlers.
+    """The application; `clock` gives microseconds since 1970 UTC. The caller owns and closes what it hands in.
 
-    Warning: call it outside a running event loop; Litestar's executor is the process's.
+    Serve it without the server's own access log, which has paths in it; the API logs requests itself.
+
+    Warning: handlers run on an executor that is Litestar's, and so the whole process's; call it outside an event loop.
     """
-    raise NotImplementedError
+    handlers, uploads = ThreadPoolExecutor(threads, "api"), ThreadPoolExecutor(UPLOADS, "upload")
+    set_asyncio_executor(handlers)
+
+    @asynccontextmanager
+    async def threads_running(app: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            uploads.shutdown(wait=False, cancel_futures=True)
+            handlers.shutdown(wait=False, cancel_futures=True)
+
+    asks = Asks(service, views, clock)
+    app = Litestar(
+        route_handlers=[
+            *cases.HANDLERS,
+            *consents.HANDLERS,
+            *records.HANDLERS,
+            *review.HANDLERS,
+            *people.HANDLERS,
+            *ledger.HANDLERS,
+        ],
+        dependencies={
+            "service": Provide(lambda: service, sync_to_thread=False, use_cache=True),
+            "reading": Provide(asks.reading),
+            "preparing": Provide(asks.preparing),
+            "making": Provide(asks.making),
+            "changing": Provide(asks.changing),
+        },
+        middleware=[DefineMiddleware(Authentication, tokens=tokens, clock=clock)],
+        guards=[well_formed_path],
+        dto=JsonBody,
+        return_dto=None,
+        exception_handlers={HTTPException: problem_response, Exception: problem_response},
+        lifespan=[threads_running],
+        openapi_config=CONFIG,
+        request_max_body_size=MAX_BODY_BYTES,
+        logging_config=None,
+        debug=False,
+    )
+    app.state[records.UPLOAD_THREADS] = uploads
+    app.asgi_handler = Observed(app.asgi_handler)
+    return app

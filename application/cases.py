@@ -135,13 +135,17 @@ class Cases:
         )
         return self._outcome(request, loaded.stream, recordings)
 
+    def earlier(self, request: Request) -> Outcome | None:
+        """The outcome that an equal request had under the same Idempotency-Key, if there was one."""
+        return earlier_outcome(self._ledger, request.idempotency, "case")
+
     def repeated(self, request: Request) -> Outcome:
         """The outcome that an equal request had under the same Idempotency-Key.
 
         Raises:
             UploadNotFound: there was none.
         """
-        earlier = earlier_outcome(self._ledger, request.idempotency, "case")
+        earlier = self.earlier(request)
         if earlier is None:
             raise UploadNotFound
         return earlier

@@ -11,10 +11,11 @@ from application.records.intake import read_manifest
 from application.records.requirements import requirement
 from application.records.vault import Vault
 from application.request import Request
-from domain.case.actor import SERVICE
+from domain.case.actor import SERVICE, is_coordinator
 from domain.case.calendar import utc_day
 from domain.case.commands import RecordImagingCheck
 from domain.case.state import CaseState, Record
+from domain.errors import AlreadyDone, WrongRole
 from domain.imaging.check import check, encode
 from domain.imaging.findings import Report
 from domain.imaging.model import Instance
@@ -32,6 +33,26 @@ class ImagingChecks:
         self._vault = vault
         self._blob_keys = blob_keys
 
+    def ask(self, request: Request, case: str) -> Outcome:
+        """Check because somebody asks for it: the case's coordinator, or a technician.
+
+        Raises:
+            WrongRole: somebody else asks.
+            StaleRevision: the case has moved since the caller saw it.
+            AlreadyDone: every imaging record has been checked.
+            And what `run` raises.
+        """
+        if (earlier := self._cases.earlier(request)) is not None:
+            return earlier
+        loaded = self._cases.load(case)
+        actor = request.actor()
+        if actor.role != "technician" and not is_coordinator(loaded.state, actor):
+            raise WrongRole("the assigned coordinator or a technician asks for an imaging check")
+        outcome = self._run(request, case)
+        if outcome is None:
+            raise AlreadyDone("every imaging record has been checked")
+        return outcome
+
     def run(self, request: Request, case: str) -> Outcome | None:
         """Check all usable imaging of a case, as the service; None where nothing is unchecked.
 
@@ -40,6 +61,9 @@ class ImagingChecks:
         Raises:
             CaseNotFound, BlobAltered, and whatever the decision refuses with.
         """
+        return self._run(msgspec.structs.replace(request, expected=None, idempotency=None), case)
+
+    def _run(self, request: Request, case: str) -> Outcome | None:
         loaded = self._cases.load(case)
         if not loaded.state.unchecked_imaging():
             return None
@@ -47,7 +71,7 @@ class ImagingChecks:
         report = self._report(loaded.state, records, date.fromisoformat(utc_day(request.now)))
         newest = max(records, key=lambda each: each.received_index)
         blob = self._vault.put(newest.record, self._blob_keys.of(newest.record), [encode(report)])
-        service = msgspec.structs.replace(request, id=SERVICE.id, role=SERVICE.role, expected=None, idempotency=None)
+        service = msgspec.structs.replace(request, id=SERVICE.id, role=SERVICE.role)
         command = RecordImagingCheck(
             records=tuple(each.record for each in records),
             verdict=report.verdict,

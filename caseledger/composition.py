@@ -1,30 +1,49 @@
-"""The composition root: opens a ledger with everything that it stands on, and closes it in reverse order."""
+"""The composition root: opens a ledger with everything that it stands on, and closes it in reverse order.
 
-from collections.abc import Iterator
+with database(settings) as urls:                # migrate needs no more
+    with opened(settings, urls) as service:     # replay
+        with serving(settings, urls, service) as app:   # serve
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
+import structlog
+from litestar import Litestar
 from obstore.store import LocalStore
 from psycopg_pool import ConnectionPool
 
+from api.app import create_app
+from api.tokens import Tokens
+from api.views import Views
 from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
+from application.ledger.keyfiles import KeyFiles
 from application.ledger.pin import Pin
 from application.records.vault import Vault
 from application.service import Service, assemble
 from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE
 from caseledger.settings import Settings
-from domain.errors import DatabaseUnavailable, Misconfigured
+from domain.errors import DatabaseUnavailable, Misconfigured, Unavailable
 from migrations import runner
 from projections import schema
+from projections.follower import Followers
 
 DATABASE = "caseledger"
 OLDEST_SERVER = 150_000
+VIEW_TIMEOUT_S = 5.0
+"""How long a read waits for the views to hold what the log holds."""
+CONNECT_TIMEOUT_S = 15
+
+log = structlog.get_logger(__name__)
 
 
 class Urls(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +58,7 @@ def database(settings: Settings) -> Iterator[Urls]:
     """The database that the settings name, running, migrated and with its views' tables.
 
     Raises:
-        Misconfigured: it is too old, or cannot be used as it is.
+        Misconfigured: it is too old, or a role is not what it has to be.
         DatabaseUnavailable: it does not answer.
     """
     with ExitStack() as stack:
@@ -49,9 +68,8 @@ def database(settings: Settings) -> Iterator[Urls]:
             urls = Urls(service=embedded.url(SERVICE, DATABASE), owner=embedded.url(OWNER, DATABASE))
         else:
             urls = Urls(service=settings.database_url, owner=settings.owner_database_url)
-        _check_server(urls.owner)
-        runner.upgrade(urls.owner)
-        schema.install(urls.owner)
+        _check_roles(urls)
+        _migrate(urls)
         yield urls
 
 
@@ -80,6 +98,20 @@ def opened(settings: Settings, urls: Urls) -> Iterator[Service]:
             appender.close()
 
 
+@contextmanager
+def serving(settings: Settings, urls: Urls, service: Service) -> Iterator[Litestar]:
+    """Everything that serves: the views follow the log, and the application answers from them."""
+    followers = Followers(service.ledger, service.keyring, urls.service)
+    views = Views(pool=service.pool, keyring=service.keyring, wait_for=_waiting(followers))
+    tokens = Tokens(service.keys.token.public_key(), service.keys.origin)
+    app = create_app(service, views, tokens)
+    followers.start()
+    try:
+        yield app
+    finally:
+        followers.stop()
+
+
 def data_directory(settings: Settings) -> Path:
     """The data directory, made if it is new; modes of what was there are left as they are.
 
@@ -88,17 +120,82 @@ def data_directory(settings: Settings) -> Path:
     """
     data = settings.data.expanduser().resolve()
     try:
-        data.mkdir(mode=0o711, parents=True, exist_ok=True)
+        # Root's server runs as another user, who has to pass through; nobody may list.
+        data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Misconfigured(f"the data directory cannot be made: {error.strerror}") from None
+        raise Misconfigured(f"the data directory {data} cannot be made: {error.strerror}") from None
     return data
 
 
-def _check_server(url: str) -> None:
+def existing_keys(settings: Settings) -> KeyFiles:
+    """The key files of a data directory that has some; needs no database, and makes nothing.
+
+    Raises:
+        Misconfigured: there is no ledger yet, or its key files are unusable.
+    """
+    data = settings.data.expanduser().resolve()
+    if not (data / "origin").exists():
+        raise Misconfigured(f"there is no ledger in {data} yet: `caseledger serve` makes one")
+    return keyfiles.load(data)
+
+
+def _waiting(followers: Followers) -> Callable[[int], None]:
+    def wait_for(position: int) -> None:
+        """Return once every view holds the log's first `position` entries."""
+        deadline = time.monotonic() + VIEW_TIMEOUT_S
+        for state in followers.states():
+            left_s = max(0.0, deadline - time.monotonic())
+            if state.position < position and followers.wait_for(state.projection, position, left_s) < position:
+                raise Unavailable(f"the view {state.projection} is behind the log")
+
+    return wait_for
+
+
+def _check_roles(urls: Urls) -> None:
+    """Hold both addresses to the version and the roles that the ledger is safe with.
+
+    Raises:
+        Misconfigured, DatabaseUnavailable.
+    """
+    with _connected(urls.owner, "OWNER_DATABASE_URL") as owner:
+        version = owner.info.server_version
+        if version < OLDEST_SERVER:
+            raise Misconfigured(f"PostgreSQL 15 or later is needed, this server is {version // 10_000}")
+        place = owner.execute("SELECT current_database(), oid FROM pg_database WHERE datname = current_database()")
+        owned = place.fetchone()
+    with _connected(urls.service, "DATABASE_URL") as service:
+        row = service.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        place = service.execute("SELECT current_database(), oid FROM pg_database WHERE datname = current_database()")
+        if place.fetchone() != owned:
+            raise Misconfigured("DATABASE_URL and OWNER_DATABASE_URL are of different databases")
+        if service.info.user != SERVICE or row != (False,):
+            raise Misconfigured(f"DATABASE_URL has to be of the role {SERVICE}, and that role no superuser")
+
+
+@contextmanager
+def _connected(url: str, name: str) -> Iterator[psycopg.Connection[Any]]:
     try:
-        with psycopg.connect(url) as connection:
-            version = connection.info.server_version
+        connection = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+    except psycopg.ProgrammingError:
+        raise Misconfigured(f"CASELEDGER_{name} is not an address of PostgreSQL") from None
     except psycopg.OperationalError:
-        raise DatabaseUnavailable("the database does not answer under its owner's address") from None
-    if version < OLDEST_SERVER:
-        raise Misconfigured(f"PostgreSQL 15 or later is needed, this server is {version // 10_000}")
+        # The driver's message may quote the address, and a password with it.
+        raise DatabaseUnavailable(f"the database does not answer under CASELEDGER_{name}") from None
+    with connection:
+        yield connection
+
+
+def _migrate(urls: Urls) -> None:
+    try:
+        runner.upgrade(urls.owner)
+        outdated = schema.install(urls.owner)
+    except psycopg.errors.InsufficientPrivilege:
+        raise Misconfigured(
+            "migrations run as the role that owns the database: OWNER_DATABASE_URL is of another role"
+        ) from None
+    except psycopg.errors.UndefinedObject:
+        raise Misconfigured(f"a role that the migrations need is missing: {OWNER} or {SERVICE}") from None
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"the migrations did not end: {type(error).__name__}") from None
+    if outdated:
+        log.warning("views.outdated", views=outdated, remedy="caseledger replay")

@@ -24,7 +24,10 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=common,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
         )
     )
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -46,7 +49,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
 
 
 def _failure(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """An exception as its kind and the place it came from. Its message may quote a row or a request, and is left out."""
+    """An exception as its kind and the place it came from; its message is left out, since it may quote a row."""
     found = event.pop("exc_info", None)
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -15,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from application.opinions import Prepared, Submission
-from domain.case.events import Opinion, OpinionSigned
+from application.opinions import Submission
+from domain.case.commands import SignOpinionInput
+from domain.case.events import NotApplicable, OpinionSigned, Stated
 from domain.errors import Misconfigured, PreparationExpired, WrongStatement
 from domain.event import register
 from domain.ledger.dsse import pre_authentication_encoding
@@ -25,6 +27,15 @@ from domain.ledger.sealing import Opening
 from domain.ledger.statement import decode_statement
 
 _MAX_KEY_FILE_BYTES = 16 * 1024
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a signer needs of a prepared statement; when it expires is read from the statement itself."""
+
+    statement: bytes
+    blinding: bytes
+    payload: bytes
+    preparation: bytes
 
 
 def new_key(path: Path) -> tuple[str, str]:
@@ -88,8 +99,10 @@ def shown(prepared: Prepared) -> OpinionSigned:
     return event
 
 
-def sign(prepared: Prepared, key: Ed25519PrivateKey, expected: Opinion | None = None) -> Submission:
-    """Check a prepared statement and sign it.
+def sign(
+    prepared: Prepared, key: Ed25519PrivateKey, expected: SignOpinionInput | None = None, *, now: int | None = None
+) -> Submission:
+    """Check a prepared statement and sign it; `now` is in microseconds UTC.
 
     Raises:
         WrongStatement: it does not commit to what came with it, is for another key, or says something else.
@@ -97,11 +110,14 @@ def sign(prepared: Prepared, key: Ed25519PrivateKey, expected: Opinion | None = 
     """
     event = shown(prepared)
     statement = decode_statement(prepared.statement)
-    if expected is not None and event.content != expected:
-        raise WrongStatement("the prepared opinion is not the one that was to be signed")
+    if expected is not None:
+        for name in SignOpinionInput.__struct_fields__:
+            if getattr(event, name) != getattr(expected, name):
+                raise WrongStatement(f"the prepared opinion is not the expected one: its {name} differs")
     if statement.key_id != key_id(key.public_key().public_bytes_raw()):
         raise WrongStatement("the statement was prepared for another key")
-    if statement.expires_at is None or statement.expires_at <= time.time_ns() // 1000:
+    at = time.time_ns() // 1000 if now is None else now
+    if statement.expires_at is None or statement.expires_at <= at:
         raise PreparationExpired
     return Submission(
         statement=prepared.statement,
@@ -110,3 +126,35 @@ def sign(prepared: Prepared, key: Ed25519PrivateKey, expected: Opinion | None = 
         preparation=prepared.preparation,
         signature=key.sign(pre_authentication_encoding(prepared.statement)),
     )
+
+
+def described(prepared: Prepared) -> str:
+    """What is about to be signed, as text for the signer: the whole opinion, and for which case and ledger.
+
+    Raises:
+        As `shown`.
+    """
+    event, statement = shown(prepared), decode_statement(prepared.statement)
+    lines = [
+        f"ledger    {statement.origin}",
+        f"case      {statement.case}, revision {statement.rev}",
+        f"as        {event.signer_name} ({statement.actor}, {statement.role})",
+        f"key       {statement.key_id}",
+        f"opinion   {event.opinion}, version {event.version}",
+    ]
+    for name in event.content.__struct_fields__:
+        value = getattr(event.content, name)
+        match value:
+            case Stated():
+                text = value.text
+            case NotApplicable():
+                text = f"not applicable: {value.why}"
+            case bool():
+                text = "yes" if value else "no"
+            case _:
+                text = str(value)
+        lines.append(f"{name.replace('_', ' ')}:")
+        lines += [f"    {line}" for line in text.splitlines() or [""]]
+    lines += [f"relies on record {pin.record}, manifest {pin.manifest_sha256}" for pin in event.relied_on]
+    lines += [f"accepted limit: {limit}" for limit in event.accepted_limits]
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from psycopg_pool import ConnectionPool
 from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
-from application.ledger.entries import Guard, IdempotencyKey
+from application.ledger.entries import Append, Guard, IdempotencyKey
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.pin import Pin
@@ -61,6 +61,12 @@ class OpenLedger(msgspec.Struct, frozen=True, kw_only=True):
         heads: Mapping[str, str] = {} if leaf is None else {stream: leaf}
         new = [new_event(stream, rev + at, event) for at, event in enumerate(events or (some_event(),), 1)]
         return self.ledger.append(new, ACT, heads=heads, guards=guards, idempotency=idempotency)
+
+    def sealed(self, stream: str, rev: int = 1, prev: str | None = None, *, subject: str = SUBJECT) -> Append:
+        """One sealed entry, as the event store hands it to the appender."""
+        heads = {} if prev is None else {stream: prev}
+        new = [new_event(stream, rev, subject=subject)]
+        return Append(entries=tuple(self.ledger.events._sealed(new, ACT, heads, None)))
 
 
 def some_event(coordinator: str = "coordinator-1") -> Event:
@@ -118,7 +124,7 @@ def in_threads(count: int, work: Any) -> list[Any]:
     def run(number: int) -> None:
         try:
             results[number] = work(number)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the caller looks at it
             results[number] = error
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
@@ -130,7 +136,7 @@ def in_threads(count: int, work: Any) -> list[Any]:
 
 
 def append_many(url: str, data_dir: str, name: str, threads: int, each: int) -> None:
-    """One more process: streams of its own, `each` entries in each of `threads` of them (a spawned process's target)."""
+    """One more process: streams of its own, `each` entries in each of `threads` of them (a process's target)."""
     with opened(url, Path(data_dir)) as one:
 
         def fill(number: int) -> None:

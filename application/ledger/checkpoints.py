@@ -78,15 +78,23 @@ class Checkpoints:
         )
         return Appended(first_index=first, receipts=receipts, replayed=replayed)
 
-    def check_pin(self, connection: psycopg.Connection, head: Frontier) -> None:
+    def pinned(self) -> Checkpoint | None:
+        """What was released last; None before the first.
+
+        Read it before the head that is held against it: others append and pin meanwhile.
+
+        Raises:
+            NoteSignatureInvalid: the pin is not a checkpoint of this ledger.
+        """
+        return self._pin.read()
+
+    def check_pin(self, connection: psycopg.Connection, head: Frontier, pinned: Checkpoint | None) -> None:
         """Hold a head against the pin, at the cost of a few look-ups.
 
         Raises:
             HeadBehindPin: the database is older than what was released.
             HeadForked: it is another history.
-            NoteSignatureInvalid: the pin is not a checkpoint of this ledger.
         """
-        pinned = self._pin.read()
         if pinned is None:
             return
         if head.size < pinned.size:
@@ -94,7 +102,7 @@ class Checkpoints:
         if root_at(pinned.size, Nodes(connection, head.size)) != pinned.root:
             raise HeadForked
 
-    def check_head(self, connection: psycopg.Connection, head: Frontier) -> Checkpoint:
+    def check_head(self, connection: psycopg.Connection, head: Frontier, pinned: Checkpoint | None) -> Checkpoint:
         """Recompute the tree from every stored leaf, and hold pin, tiles and head against that; about 2 s a million.
 
         Whether a leaf is that of its entry is seen when the entry is read.
@@ -102,7 +110,6 @@ class Checkpoints:
         Raises:
             HeadForked: a leaf, a tile or the frontier was altered, or an entry is missing.
         """
-        pinned = self._pin.read()
         computed = recompute(connection, head.size, 0 if pinned is None else pinned.size)
         if computed.head != head:
             raise HeadForked("the head is not the root of the stored entries")

@@ -22,7 +22,11 @@ class LedgerMapper(Mapper[str]):
         if not isinstance(stored_event, OpenedEvent):
             raise TypeError("a stored event is opened by the event store before it is mapped")
         topic = stored_event.topic
-        event = Erased(topic, stored_event.statement.subject or "") if stored_event.erased else register.decode(topic, stored_event.state)
+        event = (
+            Erased(topic, stored_event.statement.subject or "")
+            if stored_event.erased
+            else register.decode(topic, stored_event.state)
+        )
         return LoggedEvent(
             originator_id=str(stored_event.originator_id),
             originator_version=stored_event.originator_version,

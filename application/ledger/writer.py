@@ -47,6 +47,7 @@ class Writer:
             HeadBehindPin, HeadForked: the database does not extend the last released checkpoint, or contradicts itself.
             psycopg.Error: the database does not answer.
         """
+        pinned = self._checkpoints.pinned()
         connection = self._connected()
         # One transaction, so that a database which is not this ledger's is left as it was.
         with connection.transaction():
@@ -56,9 +57,9 @@ class Writer:
                 (self._origin,),
             )
             head = _head(connection, self._origin)
-            self._checkpoints.check_pin(connection, head)
+            self._checkpoints.check_pin(connection, head, pinned)
         # Outside of the transaction: nobody waits while every leaf is hashed again.
-        self._last = self._checkpoints.check_head(connection, head)
+        self._last = self._checkpoints.check_head(connection, head, pinned)
         if head.size:
             self._checkpoints.signed(connection, head.size)
 

@@ -8,14 +8,13 @@ import hashlib
 import logging
 import warnings
 import zlib
-from io import BytesIO
 from typing import BinaryIO, Final
 
 import msgspec
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
-from application.records.dicom_frames import FUNCTIONAL_GROUPS, frames_of, shared_facts
+from application.records.dicom_frames import FUNCTIONAL_GROUPS, functional_groups
 from application.records.dicom_framing import (
     BIG_ENDIAN,
     DEFLATED,
@@ -29,6 +28,7 @@ from application.records.dicom_framing import (
 )
 from application.records.dicom_values import (
     Raw,
+    bounded,
     encodings_of,
     integer,
     number,
@@ -46,6 +46,7 @@ FIRST_LOOK: Final = 1024 * 1024
 """Bytes read at first; an ordinary header has 2 to 60 KB, so few files need more."""
 
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+
 # A warning of pydicom quotes header values; they belong in no log.
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -103,17 +104,18 @@ def read_header(source: bytes | BinaryIO) -> InstanceHeader:
         UnreadableDicom: it is DICOM, but cannot be decoded (corrupt, cut off, nested too deeply).
     """
     try:
-        data = source if isinstance(source, bytes) else source.read(FIRST_LOOK)
+        if isinstance(source, bytes):
+            return _guarded(source[:MAX_HEADER])
+        data = source.read(FIRST_LOOK)
+        if len(data) < FIRST_LOOK:
+            return _guarded(data)
         try:
             header = _guarded(data)
-            complete = header.has_pixels or header.is_directory
+            if header.has_pixels or header.is_directory:
+                return header
         except UnreadableDicom:
-            complete = False
-            if isinstance(source, bytes) or len(data) < FIRST_LOOK:
-                raise
-        if not complete and not isinstance(source, bytes) and len(data) == FIRST_LOOK:
-            header = _guarded(data + source.read(MAX_HEADER - FIRST_LOOK))
-        return header
+            pass  # the first look may have cut an element in two
+        return _guarded(data + source.read(MAX_HEADER - FIRST_LOOK))
     except (NotDicom, UnreadableDicom):
         raise
     except RecursionError as error:
@@ -147,7 +149,7 @@ def _read(data: bytes) -> InstanceHeader:
         data, offset = inflater.decompress(data[offset:], MAX_HEADER), 0
     implicit, little = encoding(data, offset, syntax)
     pixels = _Pixels()
-    stream = BytesIO(data)
+    stream = bounded(data)
     stream.seek(offset)
     dataset = read_dataset(
         stream,
@@ -180,7 +182,7 @@ def _header(raw: Raw, meta: dict[int, bytes], syntax: str) -> InstanceHeader:
         ("StudyInstanceUID", study),
         ("SeriesInstanceUID", series),
     )
-    frames, shared = frames_of(raw, enc), shared_facts(raw, enc)
+    frames, shared = functional_groups(raw, enc)
     b_value = _b_value(raw, enc)
     return InstanceHeader(
         sop_class_uid=sop_class or uid(meta.get(0x0002)),

@@ -1,13 +1,12 @@
 """Functional groups of an enhanced multi-frame image (PS3.3 C.7.6.16): geometry, time, diffusion, frame by frame."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any, Final
 
 import msgspec
 from pydicom.filereader import read_sequence
 
-from application.records.dicom_values import Raw, integer, number, numbers, text, texts
+from application.records.dicom_values import Raw, bounded, integer, number, numbers, text, texts
 from domain.imaging.model import Frame
 
 MAX_FRAMES: Final = 20_000
@@ -44,7 +43,7 @@ def items(raw: Raw, tag: int, enc: Sequence[str] = ()) -> list[Raw]:
     if isinstance(value, bytes):
         unknown = element.VR == "UN"
         value = read_sequence(
-            BytesIO(value),
+            bounded(value),
             element.is_implicit_VR or unknown,
             element.is_little_endian,
             len(value),
@@ -58,13 +57,15 @@ def _item(raw: Raw, tag: int) -> Raw:
     return found[0] if found else {}
 
 
-def frames_of(raw: Raw, enc: tuple[str, ...]) -> tuple[Frame, ...]:
-    """One `Frame` for each item of the per-frame groups, completed from the shared ones; () for an ordinary image."""
+def functional_groups(raw: Raw, enc: tuple[str, ...]) -> tuple[tuple[Frame, ...], Shared]:
+    """One `Frame` for each item of the per-frame groups, and what is said once; (), all empty for an ordinary image."""
+    if not any(tag in raw for tag in FUNCTIONAL_GROUPS):
+        return (), Shared()
     per_frame = items(raw, _PER_FRAME, enc)[:MAX_FRAMES]
-    if not per_frame:
-        return ()
-    common = _frame(_item(raw, _SHARED), Frame())
-    return tuple(_frame(group, common) for group in per_frame)
+    shared = _item(raw, _SHARED)
+    common = _frame(shared, Frame()) if per_frame else Frame()
+    frames = tuple(_frame(group, common) for group in per_frame)
+    return frames, _shared_facts(raw, shared, per_frame[0] if per_frame else {}, enc)
 
 
 def _frame(group: Raw, common: Frame) -> Frame:
@@ -90,11 +91,8 @@ def _frame(group: Raw, common: Frame) -> Frame:
     )
 
 
-def shared_facts(raw: Raw, enc: tuple[str, ...]) -> Shared:
+def _shared_facts(raw: Raw, common: Raw, first: Raw, enc: tuple[str, ...]) -> Shared:
     """Facts that stand in sequences only; from the first frame where the shared groups lack them."""
-    if not any(tag in raw for tag in FUNCTIONAL_GROUPS):
-        return Shared()
-    common, first = _item(raw, _SHARED), (items(raw, _PER_FRAME, enc) or [{}])[0]
 
     def group(tag: int) -> Raw:
         return _item(common, tag) or _item(first, tag)

@@ -1,4 +1,4 @@
-"""What frames a data set: preamble, command set, file meta group, transfer syntax (PS3.10 7), or something else entirely.
+"""What frames a data set: preamble, command set, file meta group, transfer syntax (PS3.10 7); or something else.
 
 Files in the wild have no preamble, no meta group, a wrong group length, or an encoding other than the one they state;
 so the bytes themselves are asked.
@@ -103,6 +103,7 @@ def file_meta(data: bytes, offset: int) -> tuple[dict[int, bytes], int]:
 
 
 def uid(value: bytes | None) -> str:
+    """A UID as text, "" when absent."""
     return value.decode("latin-1").strip(" \0\t\r\n")[:64] if value else ""
 
 

@@ -9,9 +9,12 @@ import math
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
+from io import BytesIO
 from typing import Any, Final
 
 from pydicom.charset import convert_encodings, decode_bytes
+
+from domain.errors import UnreadableDicom
 
 Raw = Mapping[int, Any]
 """Elements of a data set by tag: pydicom's RawDataElement, or DataElement (sequences of undefined length)."""
@@ -19,9 +22,33 @@ Raw = Mapping[int, Any]
 MAX_TEXT: Final = 1024
 """Characters kept of a text: LO has 64 (PS3.5 6.2), LT 10,240; nothing that the check reads needs more."""
 
+MAX_READS: Final = 1_000_000
+"""Reads of a long value, two an element: the groups of 20,000 frames fit, and hostile ones end within seconds."""
+_SHORT: Final = 1024 * 1024
+
 _DELIMITERS: Final = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}
 _BINARY: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
-_CONTROL: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF)}
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160), 65279))
+
+
+class _Counted(BytesIO):
+    """A stream that gives up on endless tiny elements."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise UnreadableDicom("its header has too many elements")
+        return super().read(size)
+
+
+def bounded(data: bytes) -> BytesIO:
+    """The bytes as a stream to parse; a long one ends with UnreadableDicom when it is read too many times.
+
+    Short ones are not counted: they hold too few elements to matter, and counting costs a sixth of the reading.
+    """
+    return BytesIO(data) if len(data) <= _SHORT else _Counted(data)
 
 
 @lru_cache(maxsize=64)
@@ -70,7 +97,7 @@ def whole_text(raw: Raw, tag: int, encodings: tuple[str, ...] = ()) -> str:
 
 def numbers(raw: Raw, tag: int, vr: str = "DS") -> tuple[float, ...]:
     """Every value of a numeric element; () unless all are finite. `vr` is for files that do not state one."""
-    element = raw.get(tag)
+    element: Any = raw.get(tag)
     value = element.value if element is not None else None
     if not isinstance(value, bytes):
         return ()

@@ -22,13 +22,13 @@ _COMPRESSION: Final = 2000
 class Batch(msgspec.Struct, kw_only=True):
     """Files of one check, sorted: readable ones without repeats, counts, and what was found so far."""
 
-    readable: list[Instance]
+    readable: list[InstanceHeader]
     files: dict[str, int]
     findings: list[Finding]
 
 
 def files(count: int) -> str:
-    """"1 file" or "n files"."""
+    """ "1 file" or "n files"."""
     return f"{count} file" if count == 1 else f"{count} files"
 
 
@@ -37,7 +37,7 @@ def sort_out(instances: Sequence[Instance]) -> Batch:
     ordered = sorted(instances, key=lambda one: (one.sha256, one.name, one.size))
     counts = {"total": len(ordered), "dicom": 0, "skipped": 0, "not_dicom": 0, "unreadable": 0}
     findings: list[Finding] = []
-    readable: list[Instance] = []
+    readable: list[tuple[Instance, InstanceHeader]] = []
     foreign: Counter[str] = Counter()
     broken: Counter[str] = Counter()
     for one in ordered:
@@ -59,7 +59,7 @@ def sort_out(instances: Sequence[Instance]) -> Batch:
             broken[cut] += 1
         else:
             counts["dicom"] += 1
-            readable.append(one)
+            readable.append((one, header))
     for reason, count in sorted(broken.items()):
         severity: Severity = "limited" if readable else "inadequate"
         told = f"{files(count)} cannot be opened ({reason}): please send again."
@@ -67,9 +67,8 @@ def sort_out(instances: Sequence[Instance]) -> Batch:
     for reason, count in sorted(foreign.items()):
         told = f"{files(count)} sent as imaging cannot be used ({reason}): please send the DICOM originals."
         findings.append(Finding(code="NOT_DICOM", severity="note", value=str(count), unit="1", message=told))
-    batch = Batch(readable=readable, files=counts, findings=findings)
-    _once(batch)
-    return batch
+    kept, repeats = _once(readable)
+    return Batch(readable=kept, files=counts, findings=findings + repeats)
 
 
 def cut_off(one: Instance) -> str:
@@ -89,42 +88,32 @@ def cut_off(one: Instance) -> str:
     return "the pixel data is cut off" if expected > _COMPRESSION * max(present, 1) else ""
 
 
-def _once(batch: Batch) -> None:
-    """Drop repeats: same bytes, or the same SOP Instance UID, of which the first by digest stays."""
-    kept: dict[str, Instance] = {}
+def _once(readable: list[tuple[Instance, InstanceHeader]]) -> tuple[list[InstanceHeader], list[Finding]]:
+    """Headers without repeats: same bytes, or the same SOP Instance UID, of which the first by digest stays."""
+    kept: dict[str, InstanceHeader] = {}
     digests: set[str] = set()
     same, different = 0, 0
-    for one in batch.readable:
-        assert one.header is not None
-        uid = one.header.sop_instance_uid or one.sha256
+    for one, header in readable:
+        uid = header.sop_instance_uid or one.sha256
         if one.sha256 in digests:
             same += 1
         elif uid in kept:
             different += 1
         else:
-            kept[uid] = one
+            kept[uid] = header
         digests.add(one.sha256)
-    batch.readable = list(kept.values())
+    findings: list[Finding] = []
     if same:
         told = f"{files(same)} came twice; the copies were left out."
-        batch.findings.append(
-            Finding(code="DUPLICATE_INSTANCE", severity="note", value=str(same), unit="1", message=told)
-        )
+        findings.append(Finding(code="DUPLICATE_INSTANCE", severity="note", value=str(same), unit="1", message=told))
     if different:
         told = (
             f"The identifier of another file, with other content, stands on {files(different)}: "
             "please say which are right, and send the series again."
         )
-        batch.findings.append(
-            Finding(
-                code="DUPLICATE_UID_DIFFERENT_BYTES", severity="ask", value=str(different), unit="1", message=told
-            )
-        )
-
-
-def headers(batch: Batch) -> list[InstanceHeader]:
-    """Headers of the readable instances."""
-    return [one.header for one in batch.readable if one.header is not None]
+        code = "DUPLICATE_UID_DIFFERENT_BYTES"
+        findings.append(Finding(code=code, severity="ask", value=str(different), unit="1", message=told))
+    return list(kept.values()), findings
 
 
 def whose(found: list[InstanceHeader], case: PatientIdentity | None, vocabulary: Vocabulary) -> list[Finding]:
@@ -226,7 +215,7 @@ def late_numbers(found: list[InstanceHeader]) -> list[Finding]:
             series=key,
             value=str(first),
             unit="1",
-            message=f"The images of this series are numbered from {first}: if there are earlier ones, please send them.",
+            message=f"The images of this series are numbered from {first}: please send earlier ones, if any.",
         )
         for key, first in sorted(lowest.items())
         if first > 2

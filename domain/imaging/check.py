@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from domain.imaging.batch import counted, headers, labels, late_numbers, sort_out, whose
+from domain.imaging.batch import counted, labels, late_numbers, sort_out, whose
 from domain.imaging.candidate import Candidate, candidate_of, label_of
 from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, verdict_of
 from domain.imaging.model import Instance, InstanceHeader, PatientIdentity
@@ -36,7 +36,7 @@ def check(
 ) -> Report:
     """Judge files against a requirement set on the reference date `on`."""
     batch = sort_out(instances)
-    found = headers(batch)
+    found = batch.readable
     findings = [
         *batch.findings,
         *whose(found, case_patient, requirement.vocabulary),
@@ -48,9 +48,9 @@ def check(
     slices: dict[str, list[Slice]] = defaultdict(list)
     unplaced: Counter[str] = Counter()
     first: dict[str, InstanceHeader] = {}
-    for one, header in zip(batch.readable, found, strict=True):
+    for header in found:
         key = series_key(header)
-        role = role_of(one, requirement.vocabulary)
+        role = role_of(header, requirement.vocabulary)
         roles[key][role] += 1
         first.setdefault(key, header)
         if role == "slice":
@@ -141,9 +141,7 @@ def _single_position(key: str, stacks: list[Stack], header: InstanceHeader) -> l
     count = len(stacks)
     severity: Severity = "note"
     told = f"{label[:1].upper()}{label[1:]}: its {count} image(s) show no two parallel places, so it is no volume."
-    return [
-        Finding(code="NOT_A_VOLUME", severity=severity, series=key, value=str(count), unit="1", message=told)
-    ]
+    return [Finding(code="NOT_A_VOLUME", severity=severity, series=key, value=str(count), unit="1", message=told)]
 
 
 def _noted(volumes: list[Candidate], requirement: Requirement, on: date) -> list[Finding]:
@@ -164,8 +162,7 @@ def _far_apart(volumes: list[Candidate]) -> list[Finding]:
     used = [one.day for one in volumes if one.used_for and one.day is not None]
     relied = bool(used) and (max(used) - min(used)).days > FAR_APART_D
     told = (
-        f"The studies reach from {days[0].isoformat()} to {days[-1].isoformat()}: "
-        "please say which of them are current."
+        f"The studies reach from {days[0].isoformat()} to {days[-1].isoformat()}: please say which of them are current."
     )
     return [
         Finding(
@@ -190,9 +187,7 @@ def _nothing(roles: dict[str, Counter[Role]], volumes: bool, unplaced: Counter[s
     if total["no-pixels"]:
         told = f"{total['no-pixels']} image headers came without their images: please send the complete files."
         findings.append(
-            Finding(
-                code="NO_PIXEL_DATA", severity=severity, value=str(total["no-pixels"]), unit="1", message=told
-            )
+            Finding(code="NO_PIXEL_DATA", severity=severity, value=str(total["no-pixels"]), unit="1", message=told)
         )
     lost = sum(unplaced.values())
     if lost:

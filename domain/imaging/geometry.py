@@ -5,6 +5,7 @@ which is even spacing and no hole.
 """
 
 import math
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -69,7 +70,7 @@ def measure(stack: Stack) -> Measures:
     """Measures of a stack of at least one slice."""
     slices = stack.slices
     places = [one.along for one in slices]
-    steps = [after - before for before, after in zip(places, places[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(places)]
     usual = _usual(steps)
     stated = [one.thickness for one in slices if one.thickness is not None and one.thickness > 0]
     thickness = max(stated) if stated else None

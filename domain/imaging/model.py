@@ -10,7 +10,7 @@ Vector = tuple[float, ...]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Geometry and time of one frame of a multi-frame image (PS3.3 C.7.6.16): what an ordinary file says once a file."""
+    """Geometry and time of one frame of a multi-frame image (PS3.3 C.7.6.16): as an ordinary file has them."""
 
     position: Vector = ()
     orientation: Vector = ()

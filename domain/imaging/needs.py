@@ -65,9 +65,7 @@ def _wrong(pool: list[Candidate], requirement: Requirement) -> Finding:
         f"The images are labelled as {', '.join(shown)}; {requirement.title} needs {wanted}. "
         "Please send the examination of that region."
     )
-    return Finding(
-        code="WRONG_ANATOMY", severity="inadequate", value=", ".join(shown), limit=wanted, message=message
-    )
+    return Finding(code="WRONG_ANATOMY", severity="inadequate", value=", ".join(shown), limit=wanted, message=message)
 
 
 def _limit_for(one: Candidate, requirement: Requirement) -> Limit | None:
@@ -111,9 +109,7 @@ def _contrast(pool: list[Candidate], requirement: Requirement) -> list[Finding]:
     return [Finding(code="NO_CONTRAST_EVIDENCE", severity=severity, message=message)]
 
 
-def _phases(
-    pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]
-) -> list[Finding]:
+def _phases(pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]) -> list[Finding]:
     findings: list[Finding] = []
     dynamic = [one for one in pool if not _NOT_DYNAMIC & set(one.sequences)]
     open_needs: list[PhaseNeed] = []
@@ -176,9 +172,7 @@ def _window(one: Candidate, need: PhaseNeed) -> list[Finding]:
     ]
 
 
-def _sequences(
-    pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]
-) -> list[Finding]:
+def _sequences(pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]) -> list[Finding]:
     findings: list[Finding] = []
     untold = any(one.modality == "MR" and not one.sequences for one in pool)
     for need in requirement.sequences:

@@ -5,6 +5,7 @@ What none of the three tells stays "unknown": that is a question for the hospita
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -121,21 +122,16 @@ def _phase_at(delay: float) -> Phase:
 def _by_order(stacks: Sequence[Timed]) -> None:
     """Phases of unknown stacks from like ones of the same day: same extent within 30 %, contrast given in one."""
     for day in sorted({stack.day for stack in stacks if stack.day}):
-        timed = [stack for stack in stacks if stack.day == day and stack.acquired_s is not None]
-        for stack in timed:
-            if stack.phase != "unknown":
+        timed = [(stack.acquired_s, stack) for stack in stacks if stack.day == day and stack.acquired_s is not None]
+        given = [at for at, stack in timed if stack.contrast == "given"]
+        for at, stack in timed:
+            if stack.phase != "unknown" or not given:
                 continue
-            alike = [other for other in timed if _alike(stack, other)]
+            alike = [other for _, other in timed if _alike(stack, other)]
             if any(other.contrast == "given" for other in alike):
-                _place(stack, alike)
-            given = [other.acquired_s for other in timed if other.contrast == "given"]
-            if stack.phase == "unknown" and stack.contrast == "unknown" and given and _before(stack, given):
-                stack.phase, stack.by = "plain", "order"
-
-
-def _before(stack: Timed, times: list[float | None]) -> bool:
-    """True when a stack that names no agent was acquired before every one that does."""
-    return all(stack.acquired_s is not None and at is not None and stack.acquired_s < at for at in times)
+                _place(stack, at, alike)
+            if stack.phase == "unknown" and stack.contrast == "unknown" and at < min(given):
+                stack.phase, stack.by = "plain", "order"  # names no agent, and came before every series that does
 
 
 def _alike(a: Timed, b: Timed) -> bool:
@@ -143,20 +139,20 @@ def _alike(a: Timed, b: Timed) -> bool:
     return shorter > 0 and shorter >= 0.7 * longer
 
 
-def _place(stack: Timed, alike: list[Timed]) -> None:
+def _place(stack: Timed, mine: float, alike: list[Timed]) -> None:
     """From the nearest stack whose phase is known, else from the pattern of pauses between acquisitions."""
-    assert stack.acquired_s is not None
+    times = [(other.acquired_s, other) for other in alike if other.acquired_s is not None]
     anchors = [
-        (abs(other.acquired_s - stack.acquired_s), other.acquired_s, other)
-        for other in alike
-        if other.by in ("words", "timing") and other.phase in _USUAL_S and other.acquired_s is not None
+        (abs(at - mine), at, other)
+        for at, other in times
+        if other.by in ("words", "timing") and other.phase in _USUAL_S
     ]
     if anchors:
         _, at, anchor = min(anchors, key=lambda item: item[:2])
-        delay = (anchor.delay_s or _USUAL_S[anchor.phase]) + stack.acquired_s - at
+        delay = (_USUAL_S[anchor.phase] if anchor.delay_s is None else anchor.delay_s) + mine - at
         phase: Phase = "plain" if delay < 0 else _phase_at(delay)
     else:
-        phase = _by_pauses(stack.acquired_s, sorted({other.acquired_s for other in alike if other.acquired_s is not None}))
+        phase = _by_pauses(mine, sorted({at for at, _ in times}))
     if phase != "unknown":
         stack.phase, stack.by = phase, "order"
 
@@ -170,7 +166,7 @@ def _by_pauses(at: float, times: list[float]) -> Phase:
     for time in times:
         if not starts or time - starts[-1] > 10:
             starts.append(time)
-    pauses = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(starts)]
     index = max(i for i, start in enumerate(starts) if start <= at)
     for first in (0, 1):
         rest = pauses[first:]

@@ -6,7 +6,7 @@ screenshot of a CT can carry both.
 
 from typing import Final, Literal
 
-from domain.imaging.model import Instance, InstanceHeader
+from domain.imaging.model import InstanceHeader
 from domain.imaging.requirement import Vocabulary
 from domain.imaging.words import has_word
 
@@ -28,14 +28,21 @@ CROSS_SECTIONAL: Final = {
 """CT, MR and PET image storage, ordinary, enhanced and legacy converted."""
 
 _SECONDARY: Final = _IMAGE + "7"
-_PICTURES: Final = ("1", "1.1", "1.2", "1.3", "3", "3.1", "5", "6", "6.1", "6.2", "12", "12.1", "12.2", "12.3", "13", "14", "20", "77")
-_PICTURE_MODALITIES: Final = frozenset(("CR", "DX", "MG", "US", "XA", "RF", "NM", "ES", "GM", "SM", "XC", "OP", "IVUS", "OCT"))
+_PICTURES: Final = frozenset("1 1.1 1.2 1.3 3 3.1 5 6 6.1 6.2 12 12.1 12.1.1 12.2 12.2.1 12.3 13 14 20 77".split())
+_PICTURE_MODALITIES: Final = frozenset("CR DX MG US XA RF NM ES GM SM XC OP IVUS OCT".split())
 _PRIVATE_IMAGES: Final = {"1.3.46.670589.11.0.0.12.1": "MR", "1.2.840.113619.4.2": "CT", "1.2.840.113619.4.1": "MR"}
 
-LOCALIZER_TYPES: Final = frozenset(("LOCALIZER", "SCOUT", "SURVEY", "TOPOGRAM", "SCANOGRAM", "REF_SURVIEW", "CT_SOM5 TOP"))
-MONITORING_TYPES: Final = frozenset(("CT_SOM5 MON", "CT_SOM7 MON", "CT_SOM5 MONI", "MONITORING", "BOLUS TRACKING"))
-PROJECTION_TYPES: Final = frozenset(("PROJECTION IMAGE", "MIP", "MAX_IP", "VOLREN", "VRT", "SSD", "CSA MIP", "CSA VRT"))
-TEXT_TYPES: Final = frozenset(("DOSE_INFO", "PATIENT_INFO", "RESULTS", "DOSE", "SCREEN SAVE", "SCREENSHOT", "PROT", "CSA PROT"))
+LOCALIZER_TYPES: Final = frozenset(
+    ("LOCALIZER", "SCOUT", "SURVEY", "TOPOGRAM", "SCANOGRAM", "REF_SURVIEW", "CT_SOM5 TOP", "CT_SOM7 TOP")
+)
+MONITORING_TYPES: Final = frozenset(("CT_SOM5 MON", "CT_SOM7 MON", "MONITORING", "BOLUS TRACKING"))
+PROJECTION_TYPES: Final = frozenset(
+    ("PROJECTION IMAGE", "MIP", "MAX_IP", "VOLREN", "VRT", "SSD", "CSA MIP", "CSA VRT", "CSA SSD", "VOLUME RENDERING")
+)
+TEXT_TYPES: Final = frozenset(
+    ("DOSE_INFO", "PATIENT_INFO", "RESULTS", "DOSE", "SCREEN SAVE", "SCREENSHOT", "CT_SOM5 PROT", "CT_SOM7 PROT")
+)
+"""Image Type values 3 and 4 (PS3.3 C.7.6.1.1.2 and vendors' own) that are no slices to judge."""
 
 
 def modality_of(header: InstanceHeader) -> str:
@@ -49,10 +56,8 @@ def is_secondary_capture(header: InstanceHeader) -> bool:
     return uid == _SECONDARY or uid.startswith(_SECONDARY + ".") or (not uid and bool(header.conversion_type))
 
 
-def role_of(instance: Instance, vocabulary: Vocabulary) -> Role:
+def role_of(header: InstanceHeader, vocabulary: Vocabulary) -> Role:
     """Role of a readable instance."""
-    header = instance.header
-    assert header is not None
     uid = header.sop_class_uid
     kinds = _kinds(header)
     if is_secondary_capture(header):
@@ -72,10 +77,10 @@ def role_of(instance: Instance, vocabulary: Vocabulary) -> Role:
         return "screenshot"
     if kinds & PROJECTION_TYPES:
         return "projection"
-    described = f"{header.series_description} {header.protocol_name}"
-    if has_word(header.series_description or header.protocol_name, vocabulary.localizer):
+    described = header.series_description or header.protocol_name
+    if has_word(described, vocabulary.localizer):
         return "localizer"
-    if has_word(described if not header.series_description else header.series_description, vocabulary.monitoring):
+    if has_word(described, vocabulary.monitoring):
         return "monitoring"
     if not header.rows or not header.columns or not header.has_pixels:
         return "no-pixels"

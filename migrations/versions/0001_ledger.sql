@@ -78,7 +78,8 @@ $$;
 -- The head moves forward only, and stays the head of the same ledger.
 CREATE FUNCTION ledger.head_forward() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    IF NEW.size < OLD.size OR NEW.committed_at < OLD.committed_at OR NEW.origin <> OLD.origin THEN
+    IF NEW.size < OLD.size OR NEW.committed_at < OLD.committed_at OR NEW.origin <> OLD.origin
+        OR (NEW.size = OLD.size AND NEW.frontier <> OLD.frontier) THEN
         RAISE EXCEPTION 'the head of the ledger only moves forward' USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NEW;

@@ -233,7 +233,7 @@ with opened(sys.argv[1], Path(sys.argv[2]), start=False) as one:
 
 
 def test_a_leader_killed_in_a_batch_leaves_nothing_of_it(database: Database, one: OpenLedger, tmp_path: Path) -> None:
-    """A process that is killed in the middle of a batch is followed by the one that stands by; no entry twice, none lost."""
+    """When a process is killed in the middle of a batch, another takes over: no entry is folded twice, none is lost."""
     size = cases.add_cases(one, [f"case-{number}" for number in range(20)])
     command = [sys.executable, "-c", LEADER, database.service_url, str(tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as leader:

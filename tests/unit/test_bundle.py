@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -83,7 +84,9 @@ def test_other_members_are_refused(name: str) -> None:
 
 def test_a_name_that_goes_on_behind_a_nul_is_refused() -> None:
     """A reader that stops at the NUL would take it for a member."""
-    assert "exactly" in str(refused(packed(unpacked()).replace(b"checkpoint", b"checkpoi\x00t")))
+    members = unpacked()
+    members["checkpoint..."] = members.pop(bundle.CHECKPOINT)
+    assert "exactly" in str(refused(packed(members).replace(b"checkpoint...", b"checkpoint\0..")))
 
 
 def test_duplicate_members_are_refused() -> None:
@@ -102,6 +105,12 @@ def test_duplicate_members_are_refused() -> None:
 def test_what_is_not_one_whole_zip_is_refused(raw: bytes) -> None:
     """Truncated, prefixed or followed by something, or no zip: a typed error."""
     refused(raw)
+
+
+def test_a_comment_is_refused() -> None:
+    """The directory's end is the file's end."""
+    assert "does not end in" in str(refused(RAW[:-2] + b"\1\0"))
+    assert "does not end in" in str(refused(RAW[:-2] + b"\1\0!"))
 
 
 def test_every_truncation_is_refused() -> None:
@@ -123,7 +132,7 @@ def test_a_directory_of_many_members_is_refused_before_it_is_read() -> None:
 def test_a_member_declared_too_large_is_refused() -> None:
     """A declared size above the bound is refused before anything is unpacked."""
     error = refused(packed(unpacked() | {bundle.MANIFEST: bytes(5000)}, zipfile.ZIP_DEFLATED))
-    assert error.member == bundle.MANIFEST
+    assert (error.member, str(error)) == (bundle.MANIFEST, "the member is larger than allowed")
 
 
 def test_members_that_are_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,18 +142,35 @@ def test_members_that_are_too_large_together_are_refused(monkeypatch: pytest.Mon
     assert "together" in str(refused(content))
 
 
-@pytest.mark.parametrize("declared", [10, 100, 1_000_000])
-def test_a_bomb_that_lies_about_its_size_is_refused(declared: int) -> None:
-    """A compressed member that unpacks to more, or less, than it declares is refused without being unpacked whole."""
+def deflated(size: int) -> bytes:
+    """So many zeros, compressed."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = b"".join(squeezer.compress(bytes(1 << 20)) for _ in range(40)) + squeezer.flush()
-    raw = bytearray(packed(unpacked() | {bundle.OPENINGS: bomb}))
+    return squeezer.compress(bytes(size)) + squeezer.flush()
+
+
+@pytest.mark.parametrize(
+    ("stream", "declared"),
+    [
+        (deflated(40_000_000), 10),
+        (deflated(40_000_000), 1_000_000),
+        (deflated(100), 101),
+        (deflated(100) + b"more", 100),
+        (deflated(100)[:-1], 100),
+    ],
+)
+def test_a_bomb_that_lies_about_its_size_is_refused(stream: bytes, declared: int) -> None:
+    """A compressed member that unpacks to more or less than it declares is refused, and never unpacked beyond that."""
+    raw = bytearray(packed(unpacked() | {bundle.OPENINGS: stream}))
     local, central = raw.find(b"PK\x03\x04", raw.find(bundle.PROOFS.encode())), raw.rfind(b"PK\x01\x02")
     for at, method in ((local, 8), (central, 10)):
         raw[at + method : at + method + 2] = struct.pack("<H", zipfile.ZIP_DEFLATED)
     raw[local + 22 : local + 26] = raw[central + 24 : central + 28] = struct.pack("<L", declared)
+    tracemalloc.start()
     error = refused(bytes(raw))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert (error.member, "declares" in str(error)) == (bundle.OPENINGS, True)
+    assert peak < 8_000_000
 
 
 @pytest.mark.parametrize(("flag", "method"), [(0x1, 0), (0x40, 0), (0x20, 0), (0, 12), (0, 14), (0, 99)])

@@ -45,6 +45,7 @@ SENT: tuple[tuple[c.Command, Actor, str], ...] = (
     (c.IssueChecklist(items=CHECKLIST.items, imaging_site="any"), COORDINATOR, "y..........."),
     (receive(replace(PATHOLOGY, record="r-new")), PATIENT, ".yyyyy......"),
     (check(checked("adequate")), SERVICE, "..yyyy......"),
+    (c.AcceptLimitedImaging(limits=("one phase",), reason="It cannot be repeated."), COORDINATOR, "..yyyy......"),
     (c.DeclareRecordsComplete(), COORDINATOR, ".yy........."),
     (c.RouteCase(specialist=SPECIALIST), COORDINATOR, "...y........"),
     (c.AcceptReview(specialist=SPECIALIST), SURGEON, "....y......."),
@@ -66,7 +67,8 @@ SENT: tuple[tuple[c.Command, Actor, str], ...] = (
 def in_phase(phase: e.Phase, command: c.Command) -> Given:
     """A case that has everything, set to a phase."""
     more = () if isinstance(command, c.GrantConsent) else (replace(SHARING, consent="c-new"),)
-    case = given(*story("follow_up"), *more)
+    found = (checked("limited"),) if isinstance(command, c.AcceptLimitedImaging) else ()
+    case = given(*story("follow_up"), *more, *found)
     disclaimer = not isinstance(command, c.AcknowledgeDisclaimer)
     return Given(replace(case.state, phase=phase, disclaimer=disclaimer))
 

@@ -1,0 +1,43 @@
+"""Ids in paths: what cannot be one of ours is not found, and goes no further."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from domain.errors import (
+    CaseNotFound,
+    EntryNotFound,
+    KeyNotFound,
+    NotFound,
+    ShareNotFound,
+    UploadNotFound,
+)
+
+_ID = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEY = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FORMS: Mapping[str, tuple[re.Pattern[str], type[NotFound]]] = {
+    "case": (_UUID, CaseNotFound),
+    "upload": (_UUID, UploadNotFound),
+    "key": (_KEY, KeyNotFound),
+    "share": (_ID, ShareNotFound),
+    "sha256": (_SHA256, NotFound),
+}
+_MAX_INDEX = 2**53
+
+
+def check_path(parameters: Mapping[str, Any]) -> None:
+    """Let a path's parameters pass.
+
+    Raises:
+        NotFound: the fitting leaf, for the first that cannot be an id.
+    """
+    for name, value in parameters.items():
+        if isinstance(value, int):
+            if not 0 <= value < _MAX_INDEX:
+                raise EntryNotFound
+            continue
+        form, error = _FORMS.get(name, (_ID, NotFound))
+        if not form.fullmatch(str(value)):
+            raise error

@@ -1,0 +1,1 @@
+"""The handlers, each a few lines between HTTP and a use case."""

@@ -1,0 +1,49 @@
+"""The ledger itself: what anybody may hold us to. Nothing here is about a person."""
+
+from litestar import Response, get
+
+from api.ask import Ask
+from api.routes.spec import PUBLIC_READ, READ
+from api.shown import Health
+from application.ledger.keyfiles import raw_public
+from application.service import Service
+from domain.ledger.checkpoint import verifier_keys
+from domain.ledger.receipt import Receipt
+
+TEXT = "text/plain; charset=utf-8"
+_PATIENCE_S = 2.0
+
+
+@get("/checkpoint", operation_id="getCheckpoint", tags=["Ledger"], media_type=TEXT, **PUBLIC_READ)
+def get_checkpoint(service: Service) -> Response[bytes]:
+    """The newest signed checkpoint: a C2SP signed note."""
+    return Response(service.bundles.checkpoint(), media_type=TEXT)
+
+
+@get("/keys.txt", operation_id="getVerifierKeys", tags=["Ledger"], media_type=TEXT, **PUBLIC_READ)
+def get_verifier_keys(service: Service) -> Response[str]:
+    """The public keys that verify checkpoints and entries, one a line.
+
+    Warning: who trusts the keys that a ledger hands out with its proofs trusts the ledger. Compare them with those that
+    its operator published elsewhere.
+    """
+    keys = service.keys
+    both = (*verifier_keys(keys.origin, raw_public(keys.checkpoint)), keys.entry_verifier())
+    return Response("".join(f"{key}\n" for key in both), media_type=TEXT)
+
+
+@get("/entries/{index:int}/receipt", operation_id="getReceipt", tags=["Ledger"], **READ)
+def get_receipt(reading: Ask, index: int) -> Receipt:
+    """The receipt of an entry: its leaf, inclusion proof and checkpoint."""
+    return reading.service.bundles.receipt(index)
+
+
+@get("/health", operation_id="getHealth", tags=["Ledger"], **PUBLIC_READ)
+def get_health(service: Service) -> Health:
+    """Whether the service and its database answer."""
+    with service.pool.connection(timeout=_PATIENCE_S) as connection:
+        connection.execute("SELECT 1")
+    return Health(status="ok")
+
+
+HANDLERS = [get_checkpoint, get_verifier_keys, get_receipt, get_health]

@@ -1,0 +1,194 @@
+"""The command line. Each command's work is in a module of its own; here are the words, and what a failure says."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from caseledger.settings import Settings, read
+from domain.errors import CaseLedgerError
+
+FAILED = 1
+INTERRUPTED = 130
+
+DESCRIPTION = "The system of record of a remote surgical second-opinion service."
+EPILOG = "Settings are CASELEDGER_* variables: see docs/settings.md. Errors go to standard error, with exit status 1."
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Every failure is one line on standard error, never a traceback."""
+    given = parser().parse_args(arguments)
+    try:
+        status = int(given.run(given))
+        sys.stdout.flush()
+    except CaseLedgerError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more while it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last resort: what it is and where, since a message may quote data
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        return _fail(f"this should not have happened: {type(error).__name__}{where}")
+    return status
+
+
+def _fail(message: str, status: int = FAILED) -> int:
+    print(f"caseledger: {message}", file=sys.stderr)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command line."""
+    shape: Any = partial(argparse.HelpFormatter, width=100, max_help_position=30)
+    root = argparse.ArgumentParser("caseledger", description=DESCRIPTION, epilog=EPILOG, formatter_class=shape)
+    root.add_argument("--version", action="version", version=f"caseledger {version('caseledger')}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(group: Any, name: str, run: Command, what: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = group.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}.", formatter_class=shape
+        )
+        added.set_defaults(run=run)
+        return added
+
+    add(commands, "serve", _serve, "run the service until SIGTERM or SIGINT")
+
+    token = add(commands, "token", _token, "print a bearer token; needs no database")
+    token.add_argument("--role", required=True, choices=_roles(), metavar="ROLE", help=", ".join(_roles()))
+    token.add_argument("--subject", required=True, help="the id that whoever holds the token acts under")
+    token.add_argument("--ttl-s", type=int, default=3600, metavar="S", help="seconds that it is good for (3600)")
+
+    key = commands.add_parser(
+        "key", help="make a signing key, or prove that one is held", formatter_class=shape
+    ).add_subparsers(title="commands", metavar="COMMAND", required=True)
+    made = add(key, "new", _key_new, "make an Ed25519 key in a new file; prints key id and public key")
+    made.add_argument("file", type=Path, metavar="FILE")
+    proof = add(key, "prove", _key_prove, "print the JSON body for POST /keys")
+    proof.add_argument("file", type=Path, metavar="FILE")
+    proof.add_argument("--origin", required=True, help="the ledger's name, as GET /checkpoint and `keys` show it")
+    proof.add_argument("--owner", required=True, metavar="ID", help="the id that the key's owner acts under")
+
+    sign = add(commands, "sign", _sign, "check a prepared opinion, show it, sign it; prints the JSON body to submit")
+    sign.add_argument("prepared", type=Path, metavar="PREPARED.json")
+    sign.add_argument("--key", type=Path, required=True, metavar="FILE")
+    sign.add_argument("--expect", type=Path, metavar="OPINION.json", help="refuse to sign anything but this opinion")
+
+    add(commands, "keys", _keys, "print the public keys that `verify --keys` trusts; needs no database")
+
+    verify = add(commands, "verify", _verify, "verify a case's bundle offline")
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify.add_argument("--keys", type=Path, metavar="FILE", help="public keys to trust; without: consistency only")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    replay = add(commands, "replay", _replay, "rebuild the views from the log")
+    replay.add_argument("--check", action="store_true", help="change nothing; status 1 where a view differs")
+
+    add(commands, "migrate", _migrate, "bring the database to this version's schema, and end")
+
+    demo = add(commands, "demo", _demo, "walk one invented case through a real service, and check every step")
+    demo.add_argument("--data", type=Path, metavar="DIR", help="data directory to use (a temporary one)")
+    demo.add_argument("--keep", action="store_true", help="keep the temporary data directory")
+    return root
+
+
+def _roles() -> tuple[str, ...]:
+    from api.tokens import HumanRole
+
+    return get_args(HumanRole)
+
+
+def _configured(level: str | None = None) -> Settings:
+    """Settings and logs; a command that ends by itself logs from warnings on."""
+    from caseledger import logs
+
+    settings = read()
+    logs.configure(level or settings.log_level)
+    return settings
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from caseledger import serve_command
+
+    return serve_command.run(_configured())
+
+
+def _token(given: argparse.Namespace) -> int:
+    import time
+
+    from api.tokens import issue
+    from caseledger.composition import existing_keys
+
+    keys = existing_keys(_configured("warning"))
+    print(issue(keys.token, keys.origin, given.subject, given.role, given.ttl_s, int(time.time())))
+    return 0
+
+
+def _key_new(given: argparse.Namespace) -> int:
+    from caseledger import signing_commands
+
+    return signing_commands.new(given.file)
+
+
+def _key_prove(given: argparse.Namespace) -> int:
+    from caseledger import signing_commands
+
+    return signing_commands.prove(given.file, given.origin, given.owner)
+
+
+def _sign(given: argparse.Namespace) -> int:
+    from caseledger import signing_commands
+
+    return signing_commands.sign(given.prepared, given.key, given.expect)
+
+
+def _keys(given: argparse.Namespace) -> int:
+    from caseledger.composition import existing_keys
+    from caseledger.serve_command import trusted_keys
+    from domain.ledger.verify_trust import render_trusted_keys
+
+    print(render_trusted_keys(trusted_keys(existing_keys(_configured("warning")))).decode(), end="")
+    return 0
+
+
+def _verify(given: argparse.Namespace) -> int:
+    from caseledger import verify_command
+
+    return verify_command.run(given.bundle, given.keys, as_json=given.json)
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from caseledger import replay_command
+
+    return replay_command.run(_configured("warning"), check_only=given.check)
+
+
+def _migrate(given: argparse.Namespace) -> int:
+    from caseledger import composition
+    from migrations import runner
+
+    with composition.database(_configured("warning")) as urls:
+        print(f"schema revision {runner.current(urls.owner)}")
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from caseledger import demo
+
+    return demo.run(given.data, keep=given.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
