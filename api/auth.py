@@ -11,6 +11,8 @@ from api.paths import check_path
 from api.tokens import Tokens
 from domain.errors import BadToken
 
+SCHEMA = "/schema"
+"""Where the API's description is; everybody may read it."""
 PUBLIC = "public"
 """Key of a handler's `opt` that lets everybody in."""
 
@@ -19,7 +21,7 @@ class Authentication(AbstractAuthenticationMiddleware):
     """Puts the token's principal on the request."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens, clock: Callable[[], int]) -> None:
-        super().__init__(app, exclude_from_auth_key=PUBLIC, exclude_http_methods=[])
+        super().__init__(app, exclude=f"^{SCHEMA}(/|$)", exclude_from_auth_key=PUBLIC, exclude_http_methods=[])
         self._tokens = tokens
         self._clock = clock
 

@@ -1,7 +1,7 @@
 """JSON bodies, read strictly: one meaning or none.
 
-msgspec takes the last of two equal keys, so the text is first read by a parser that sees them all. Errors name the place
-and the rule, and never repeat what was sent.
+msgspec takes the last of two equal keys, so the text is first read by a parser that sees them all. Errors name the
+place and the rule, and never repeat what was sent.
 """
 
 import json
@@ -44,7 +44,7 @@ def decode_body(raw: bytes, type_: type[T]) -> T:
         message = str(error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Told(MalformedBody("the body is not JSON in UTF-8")) from None
-    _refuse(message, tree)
+    raise _refusal(message, tree)
 
 
 def _parsed(raw: bytes) -> Any:
@@ -88,14 +88,14 @@ def _constant(name: str) -> NoReturn:
     raise ValueError("not a number of JSON")
 
 
-def _refuse(message: str, tree: Any) -> NoReturn:
+def _refusal(message: str, tree: Any) -> Told:
     found = _MESSAGE.fullmatch(message)
     rule, path = (found["rule"], found["path"] or "$") if found else ("", "$")
     if member := _MEMBER.fullmatch(rule):
         name = member["name"] if _NAME.fullmatch(member["name"]) else None
         what = "is unknown" if "unknown" in member["what"] else "is missing"
         told = f"{_dotted(path)}: the member {name} {what}" if name else f"{_dotted(path)}: a member {what}"
-        raise Told(MalformedBody(told), field=_pointer(f"{path}.{name}" if name else path))
+        return Told(MalformedBody(told), field=_pointer(f"{path}.{name}" if name else path))
     error: type[CaseLedgerError] = MalformedBody
     if " of length <" in rule:
         error = TooLarge
@@ -108,7 +108,7 @@ def _refuse(message: str, tree: Any) -> NoReturn:
     if error is not ControlCharacter and "form that" not in rule and not _REPEATABLE.fullmatch(rule):
         rule = "is not one of the values that are allowed"
     separator = " " if error is ControlCharacter or rule.startswith(("does", "is ")) else ": "
-    raise Told(error(f"{_dotted(path)}{separator}{rule}"), field=_pointer(path))
+    return Told(error(f"{_dotted(path)}{separator}{rule}"), field=_pointer(path))
 
 
 def _steps(path: str) -> list[str]:

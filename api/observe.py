@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import structlog
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.cause import cause_of
@@ -32,7 +33,7 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI 3."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started, status, whole = time.monotonic(), 0, False
@@ -50,7 +51,7 @@ class Observed:
 
         try:
             await self._app(scope, receive, observed)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last layer before the server
             # After the start of a response there is nobody to tell: the server ends the connection, and the content is
             # short of the announced length. To pass the exception on would put its message in the server's log.
             log.error("response_broken", type=f"{type(error).__module__}.{type(error).__qualname__}", **_who(scope))

@@ -11,6 +11,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from api.auth import SCHEMA
+
 _REQUIRED = {"If-Match", "Idempotency-Key", "Content-Disposition"}
 
 
@@ -24,7 +26,7 @@ class FinishedJson(JsonRenderPlugin):
 
 def finished(document: dict[str, Any]) -> dict[str, Any]:
     """A copy in which required headers are required, and patterns are ECMA-262's."""
-    copy = _walked(document)
+    copy: dict[str, Any] = _walked(document)
     for path in copy["paths"].values():
         for operation in path.values():
             if not isinstance(operation, dict):
@@ -56,7 +58,7 @@ CONFIG = OpenAPIConfig(
         " a log, and its answer carries the receipt. Problems are RFC 9457 documents. Information only: nothing here is"
         " medical advice, and nothing guarantees an outcome."
     ),
-    path="/schema",
+    path=SCHEMA,
     render_plugins=[FinishedJson(path="/openapi.json")],
     components=Components(
         security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}

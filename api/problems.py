@@ -72,14 +72,12 @@ class Told(Exception):
     ) -> None:
         super().__init__(error.code)
         self.error = error
-        self.more = {"field": field, "revision": revision, "changed": changed}
+        self.more: dict[str, Any] = {"field": field, "revision": revision, "changed": changed}
 
 
 def problem_response(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
     """The problem document of an exception; for Litestar's `exception_handlers`."""
-    more: dict[str, Any] = {}
-    if isinstance(exception, Told):
-        exception, more = exception.error, exception.more
+    more = exception.more if isinstance(exception, Told) else {}
     error = _foreseen(exception)
     instance = f"urn:uuid:{cause_of(request.scope)}"
     headers = dict(exception.headers or {}) if isinstance(exception, HTTPException) else {}
@@ -106,6 +104,8 @@ def problem_response(request: Request[Any, Any, Any], exception: Exception) -> R
 
 def _foreseen(exception: Exception) -> CaseLedgerError | None:
     match exception:
+        case Told():
+            return exception.error
         case CaseLedgerError():
             return exception
         case psycopg.OperationalError():

@@ -131,9 +131,10 @@ class TrailEntry(Shown, frozen=True, kw_only=True):
 
 
 class TrailShown(Shown, frozen=True, kw_only=True):
-    """A page of a case's trail, as of the first `position` entries of the log; `next` is the `after` of the page behind.
+    """A page of a case's trail, as of the first `position` entries of the log.
 
-    `checkpoint` is the newest signed checkpoint, of that many entries or more.
+    `next` is the `after` of the page behind, null on the last. `checkpoint` is the newest signed one, of that many
+    entries or more.
     """
 
     case: str

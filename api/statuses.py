@@ -1,5 +1,6 @@
 """One table: which HTTP status, and which title, every error of the service becomes."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -8,7 +9,7 @@ from domain import errors as e
 URN = "urn:caseledger:problem:"
 """What a problem's type begins with (RFC 9457 3.1.1); the rest is the error's code."""
 
-STATUSES = MappingProxyType(
+STATUSES: Mapping[type, tuple[int, str]] = MappingProxyType(
     {
         e.CaseLedgerError: (500, "The service failed"),
         e.Refused: (403, "Refused by a rule of the service"),
@@ -87,7 +88,7 @@ HTTP_CODES = MappingProxyType(
 
 def status_of(error: e.CaseLedgerError) -> tuple[int, str]:
     """Status and title of an error."""
-    return next(STATUSES[each] for each in type(error).__mro__ if each in STATUSES)
+    return next(found for each in type(error).__mro__ if (found := STATUSES.get(each)) is not None)
 
 
 def title_of(status: int) -> str:

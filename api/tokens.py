@@ -1,7 +1,7 @@
 """Bearer tokens: JWTs that this ledger's own token key signs (RFC 7519, RFC 8037).
 
-Only EdDSA is accepted, so neither `none` nor a public key taken for an HMAC secret gets in. Time is the caller's: PyJWT's
-own checks read the clock, and are left off.
+Only EdDSA is accepted, so neither `none` nor a public key taken for an HMAC secret gets in. Time is the caller's:
+PyJWT's own checks read the clock, and are left off.
 """
 
 import secrets

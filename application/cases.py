@@ -11,7 +11,7 @@ from application.ledger.entries import Guard
 from application.ledger.keyring import Keyring
 from application.ledger.store import Ledger
 from application.ledger.streams import Loaded, NewEvent
-from application.outcome import Outcome, earlier_outcome, outcome_of
+from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
 from domain.case.actor import acting_id
 from domain.case.calendar import CALENDARS, Calendars
@@ -104,7 +104,7 @@ class Cases:
         recordings = self._ledger.append(
             new, request.act(acting_id(state, request.actor())), idempotency=request.idempotency
         )
-        return self._outcome(request, f"case-{case_id}", recordings)
+        return settled_outcome(self._ledger, request.idempotency, f"case-{case_id}", recordings)
 
     def act(
         self,
@@ -133,7 +133,7 @@ class Cases:
             guards=guards,
             idempotency=request.idempotency,
         )
-        return self._outcome(request, loaded.stream, recordings)
+        return settled_outcome(self._ledger, request.idempotency, loaded.stream, recordings)
 
     def earlier(self, request: Request) -> Outcome | None:
         """The outcome that an equal request had under the same Idempotency-Key, if there was one."""
@@ -149,11 +149,6 @@ class Cases:
         if earlier is None:
             raise UploadNotFound
         return earlier
-
-    def _outcome(self, request: Request, stream: str, recordings: Sequence[object]) -> Outcome:
-        if not recordings and (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
-            return earlier
-        return outcome_of(stream, recordings)  # type: ignore[arg-type]
 
 
 def new_events(stream: str, revision: int, case: str, events: Sequence[Event]) -> list[NewEvent]:

@@ -16,7 +16,7 @@ from application.ledger.entries import Guard
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.store import Ledger
 from application.ledger.streams import ActorSigned, Loaded, NewEvent
-from application.outcome import Outcome, earlier_outcome, outcome_of
+from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
 from application.signing_keys import SigningKeys
 from application.specialists import Specialists
@@ -128,6 +128,8 @@ class Opinions:
         if statement.expires_at is None or request.now >= statement.expires_at:
             raise PreparationExpired
         loaded = self._cases.load(case)
+        if request.expected is not None and request.expected != loaded.revision:
+            raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
         if statement.rev != loaded.revision + 1 or statement.prev != loaded.head:
             raise PreparationReplayed
         specialist = self._specialist(loaded, request)
@@ -156,7 +158,7 @@ class Opinions:
             idempotency=request.idempotency,
             signed=ActorSigned(statement=sent.statement, signature=sent.signature, opening=opening),
         )
-        return outcome_of(loaded.stream, recordings)
+        return settled_outcome(self._ledger, request.idempotency, loaded.stream, recordings)
 
     def _prepared_here(self, sent: Submission) -> Statement:
         if not hmac.compare_digest(self._mac(sent.statement), sent.preparation):

@@ -39,6 +39,15 @@ def outcome_of(stream: str, recordings: Sequence[ReceiptedRecording]) -> Outcome
     )
 
 
+def settled_outcome(
+    ledger: Ledger, idempotency: IdempotencyKey | None, stream: str, recordings: Sequence[ReceiptedRecording]
+) -> Outcome:
+    """The outcome of a save; where an equal request was saved at the same moment, that one's."""
+    if not recordings and (earlier := earlier_outcome(ledger, idempotency, stream.partition("-")[0])) is not None:
+        return earlier
+    return outcome_of(stream, recordings)
+
+
 def earlier_outcome(ledger: Ledger, idempotency: IdempotencyKey | None, prefix: str) -> Outcome | None:
     """The outcome of an earlier, equal request under the same Idempotency-Key; None where there was none.
 

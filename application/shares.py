@@ -7,7 +7,7 @@ from application.outcome import Outcome
 from application.reading import SignedOpinionText, read_opinion
 from application.request import Request
 from domain.case.commands import OpenShare
-from domain.errors import MissingConsent, ShareNotFound, WrongRole
+from domain.errors import Refused, ShareNotFound
 from domain.event import Event
 
 
@@ -24,14 +24,17 @@ class Shares:
 
         Raises:
             CaseNotFound, ShareNotFound.
-            WrongRole, MissingConsent: refused, and recorded.
+            WrongRole, WrongPhase, MissingConsent: refused, and recorded.
         """
         try:
             outcome = self._cases.act(request, case, lambda state: OpenShare(share=share))
-        except (WrongRole, MissingConsent, ShareNotFound) as refusal:
+        except (Refused, ShareNotFound) as refusal:
             self._accesses.refused(request, case, "share", refusal)
             raise
         opened = _opened(outcome.events)
+        if outcome.replayed:
+            # The consent held when the first request came; whether it holds now is asked anew, and the read recorded.
+            self._accesses.read(request, case, "opinion", opened)
         return outcome, read_opinion(self._ledger, case, opened)
 
 

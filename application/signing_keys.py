@@ -3,7 +3,7 @@
 from application.ledger.keyring import Keyring
 from application.ledger.store import Ledger
 from application.ledger.streams import Loaded, NewEvent
-from application.outcome import Outcome, earlier_outcome, outcome_of
+from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
 from domain.errors import AlreadyDone, BadSignature, KeyNotFound, WrongKey, WrongRole
 from domain.event import Event
@@ -75,4 +75,4 @@ class SigningKeys:
     def _append(self, request: Request, key: str, event: Event, rev: int, heads: dict[str, str]) -> Outcome:
         new = NewEvent(originator_id=f"key-{key}", originator_version=rev, event=event, case=None, subject=f"key:{key}")
         recordings = self._ledger.append([new], request.act(request.id), heads=heads, idempotency=request.idempotency)
-        return outcome_of(f"key-{key}", recordings)
+        return settled_outcome(self._ledger, request.idempotency, f"key-{key}", recordings)

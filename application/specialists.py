@@ -6,10 +6,10 @@ from uuid_utils import uuid7
 from application.ledger.keyring import Keyring
 from application.ledger.store import Ledger
 from application.ledger.streams import Loaded, NewEvent
-from application.outcome import Outcome, earlier_outcome, outcome_of
+from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
 from domain.case.calendar import CALENDARS, Calendars
-from domain.errors import SpecialistNotFound, WrongRole
+from domain.errors import MalformedBody, Misconfigured, SpecialistNotFound, WrongRole
 from domain.specialist import Specialist, SpecialistRegistered, Volume, evolve
 from domain.values import Country, Identifier, Line, Sha256, Subspecialty
 
@@ -51,17 +51,20 @@ class Specialists:
 
         Raises:
             WrongRole: not an administrator.
-            Misconfigured: the centre's calendar is unknown.
+            MalformedBody: the centre's calendar is unknown.
         """
         if (earlier := earlier_outcome(self._ledger, request.idempotency, "specialist")) is not None:
             return earlier
         if request.role != "administrator":
             raise WrongRole("an administrator admits specialists")
-        self._calendars.named(sent.calendar)
+        try:
+            self._calendars.named(sent.calendar)
+        except Misconfigured:
+            raise MalformedBody("calendar: there is no calendar of that name") from None
         made = str(uuid7())
         stream = f"specialist-{made}"
         event = SpecialistRegistered(specialist=stream, **msgspec.structs.asdict(sent))
         self._keyring.create(f"specialist:{made}")
         new = NewEvent(originator_id=stream, originator_version=1, event=event, case=None, subject=f"specialist:{made}")
         recordings = self._ledger.append([new], request.act(request.id), idempotency=request.idempotency)
-        return outcome_of(stream, recordings)
+        return settled_outcome(self._ledger, request.idempotency, stream, recordings)

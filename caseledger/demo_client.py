@@ -1,8 +1,10 @@
 """The people of the demo as the service sees them: HTTP requests with a bearer token, each answer held to its proof."""
 
+import base64
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -36,6 +38,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     indexes: tuple[int, ...]
     made: dict[str, str]
+    said: dict[str, Any]
+    """The whole answer."""
 
 
 class Person:
@@ -69,26 +73,35 @@ class Person:
         """Where the case stands, as its ETag says."""
         return int(_expected(self.ask("GET", f"/cases/{case}")).headers["etag"].strip('"'))
 
-    def write(self, path: str, body: Any = None, *, revision: int | None = None) -> Written:
+    def write(self, method: str, path: str, body: Any = None, *, revision: int | None = None) -> Written:
         """A write; the receipt of each entry has to lead to a checkpoint that the ledger's key signed.
 
         Raises:
             CaseLedgerError: the service refused. ProofInvalid, NoteSignatureInvalid: it did not prove what it says.
         """
-        return self._proven(_expected(self.post(path, body, revision=revision)))
+        said = _expected(self.send(method, path, body, revision=revision)).json()
+        for each in said["receipts"]:
+            receipts.verify(msgspec.convert(each, Receipt), self._keys.checkpoint)
+            self.proofs += 1
+        return Written(
+            revision=said["revision"],
+            indexes=tuple(each["index"] for each in said["receipts"]),
+            made=said["made"],
+            said=said,
+        )
 
-    def refused(self, path: str, body: Any = None, *, revision: int | None = None) -> Refusal:
+    def refused(self, method: str, path: str, body: Any = None, *, revision: int | None = None) -> Refusal:
         """A write that has to be refused.
 
         Raises:
             CaseLedgerError: it was not.
         """
-        answer = self.post(path, body, revision=revision)
+        answer = self.send(method, path, body, revision=revision)
         if answer.is_success:
-            raise CaseLedgerError(f"{answer.request.method} {path} was to be refused, and was not")
+            raise CaseLedgerError(f"{method} {answer.request.url.path} was to be refused, and was not")
         return refusal_of(answer)
 
-    def post(self, path: str, body: Any = None, *, revision: int | None = None) -> httpx.Response:
+    def send(self, method: str, path: str, body: Any = None, *, revision: int | None = None) -> httpx.Response:
         """A write as it is answered, with a new Idempotency-Key, and If-Match where a revision is given."""
         headers = {"Idempotency-Key": str(uuid4())}
         if revision is not None:
@@ -96,21 +109,29 @@ class Person:
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return self.ask("POST", path, headers=headers, content=content)
+        return self.ask(method, path, headers=headers, content=content)
 
     def upload(self, case: str, kind: str, files: list[tuple[str, bytes]], revision: int) -> Written:
-        """A record: an upload is begun, each file streamed in with its length and SHA-256, then finished."""
-        begun = _expected(self.post(f"/cases/{case}/uploads", {"kind": kind})).json()
-        upload = f"/cases/{case}/uploads/{begun['upload']}"
+        """A record: an upload is begun, each file streamed in with its name and SHA-256, then made a record."""
+        upload = self.begin_upload(case, kind)
         for name, content in files:
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Digest": "",
-                "X": "",
-            }
-            headers = {"Content-Type": "application/octet-stream", "Sha256": hashlib.sha256(content).hexdigest()}
-            _expected(self.ask("PUT", f"{upload}/files/{name}", headers=headers, content=content))
-        return self.write(f"{upload}/finish", revision=revision)
+            _expected(self.add_file(upload, name, content))
+        return self.write("POST", f"{upload}/record", revision=revision)
+
+    def begin_upload(self, case: str, kind: str) -> str:
+        """Path of a new upload."""
+        begun = _expected(self.send("POST", f"/cases/{case}/uploads", {"kind": kind})).json()
+        return f"/cases/{case}/uploads/{begun['upload']}"
+
+    def add_file(self, upload: str, name: str, content: bytes) -> httpx.Response:
+        """A file of an upload; its name travels in a header, since URLs end up in logs."""
+        digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Digest": f"sha-256=:{digest}:",
+        }
+        return self.ask("POST", f"{upload}/files", headers=headers, content=content)
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
         """One request under this person's token."""
@@ -120,14 +141,6 @@ class Person:
             )
         except httpx.HTTPError as error:
             raise CaseLedgerError(f"{method} {path}: {type(error).__name__}") from None
-
-    def _proven(self, answer: httpx.Response) -> Written:
-        said = answer.json()
-        for each in said["receipts"]:
-            receipts.verify(msgspec.convert(each, Receipt), self._keys.checkpoint)
-            self.proofs += 1
-        indexes = tuple(each["index"] for each in said["receipts"])
-        return Written(revision=said["revision"], indexes=indexes, made=said.get("made", {}))
 
 
 def refusal_of(answer: httpx.Response) -> Refusal:

@@ -1,7 +1,7 @@
 """What every event is, and the closed register of them all.
 
-A topic names one shape for ever. A changed shape is a new topic, with an upcast from the old one; nothing is ever imported
-by a name that stands in the database.
+A topic names one shape for ever. A changed shape is a new topic, with an upcast from the old one; nothing is ever
+imported by a name that stands in the database.
 """
 
 from collections.abc import Callable

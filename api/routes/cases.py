@@ -8,9 +8,11 @@ from litestar.params import Parameter
 
 from api.answers import Written, etag, on_case, written
 from api.ask import Ask
+from api.problems import Told
 from api.routes.spec import READ, WRITE
 from api.shown import CaseShown, TrailShown, case_shown, trail_entry
 from application.cases import PatientInput
+from application.records.requirements import sites
 from domain.case.commands import (
     AcknowledgeDisclaimer,
     AssignCoordinator,
@@ -19,7 +21,7 @@ from domain.case.commands import (
     OpenCaseInput,
     RecordOriginalVerdict,
 )
-from domain.errors import CaseNotFound
+from domain.errors import CaseNotFound, MalformedBody
 from domain.ledger.bundle import case_stream
 
 
@@ -66,6 +68,9 @@ def assign_coordinator(changing: Ask, case: str, data: AssignCoordinator) -> Res
 @put("/cases/{case:str}/checklist", operation_id="issueChecklist", tags=["Cases"], **WRITE)
 def issue_checklist(changing: Ask, case: str, data: IssueChecklist) -> Response[Written]:
     """Say which records the case needs; gathering begins."""
+    if data.imaging_site not in sites():
+        told = f"imaging_site: there are requirement sets for {', '.join(sites())}"
+        raise Told(MalformedBody(told), field="/imaging_site")
     return written(
         on_case(changing, case, "checklist", lambda: changing.service.cases.act(changing.by, case, lambda _: data))
     )

@@ -5,10 +5,9 @@ from litestar import Response, get
 from api.ask import Ask
 from api.routes.spec import PUBLIC_READ, READ
 from api.shown import Health
-from application.ledger.keyfiles import raw_public
 from application.service import Service
-from domain.ledger.checkpoint import verifier_keys
 from domain.ledger.receipt import Receipt
+from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
 
 TEXT = "text/plain; charset=utf-8"
 _PATIENCE_S = 2.0
@@ -21,15 +20,15 @@ def get_checkpoint(service: Service) -> Response[bytes]:
 
 
 @get("/keys.txt", operation_id="getVerifierKeys", tags=["Ledger"], media_type=TEXT, **PUBLIC_READ)
-def get_verifier_keys(service: Service) -> Response[str]:
-    """The public keys that verify checkpoints and entries, one a line.
+def get_verifier_keys(service: Service) -> Response[bytes]:
+    """The public keys that verify checkpoints and entries, as `caseledger verify` takes them.
 
     Warning: who trusts the keys that a ledger hands out with its proofs trusts the ledger. Compare them with those that
     its operator published elsewhere.
     """
     keys = service.keys
-    both = (*verifier_keys(keys.origin, raw_public(keys.checkpoint)), keys.entry_verifier())
-    return Response("".join(f"{key}\n" for key in both), media_type=TEXT)
+    trusted = TrustedKeys(keys.origin, (keys.checkpoint_verifier(),), (keys.entry_verifier(),))
+    return Response(render_trusted_keys(trusted), media_type=TEXT)
 
 
 @get("/entries/{index:int}/receipt", operation_id="getReceipt", tags=["Ledger"], **READ)

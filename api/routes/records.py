@@ -7,8 +7,8 @@ import msgspec
 import structlog
 from litestar import Response, delete, get, post
 from litestar.concurrency import sync_to_thread
-from litestar.openapi.spec import Operation, OpenAPIMediaType, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -17,8 +17,7 @@ from api.ask import Ask, Http
 from api.routes.spec import ASIDE, READ, WRITE
 from api.shown import FileTaken, ManifestShown, UploadShown, manifest_shown, upload_shown
 from api.streaming import announced_length, announced_sha256, begun, file_name, sent_out, taken_in
-from application.outcome import Outcome
-from domain.case.commands import ReceiveRecordInput
+from domain.case.commands import AcceptLimitedImaging, ReceiveRecordInput
 from domain.case.events import ImagingChecked, RecordReceived
 from domain.errors import CaseLedgerError
 from domain.records import RecordKind
@@ -50,7 +49,7 @@ class FileBody(Operation):
     """Describes a body that is the file itself."""
 
     def __post_init__(self) -> None:
-        schema = Schema(type=OpenAPIType.STRING, format="binary")
+        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
         self.request_body = RequestBody(
             required=True, content={"application/octet-stream": OpenAPIMediaType(schema=schema)}
         )
@@ -144,6 +143,15 @@ def check_imaging(changing: Ask, case: str) -> Response[Written]:
     return written(outcome, status=201)
 
 
+@post("/cases/{case:str}/imaging-acceptances", operation_id="acceptLimitedImaging", tags=["Records"], **WRITE)
+def accept_limited_imaging(changing: Ask, case: str, data: AcceptLimitedImaging) -> Response[Written]:
+    """Take limited imaging as it is, with limits that the opinion will carry; by the coordinator or the specialist."""
+    outcome = on_case(
+        changing, case, "imaging-acceptance", lambda: changing.service.cases.act(changing.by, case, lambda _: data)
+    )
+    return written(outcome, status=201)
+
+
 @get("/cases/{case:str}/records/{record:str}", operation_id="getRecord", tags=["Records"], **READ)
 def get_record(reading: Ask, case: str, record: str) -> ManifestShown:
     """What a record consists of; the read is on record before it is shown."""
@@ -206,6 +214,7 @@ HANDLERS = [
     abandon_upload,
     receive_record,
     check_imaging,
+    accept_limited_imaging,
     get_record,
     get_file,
 ]

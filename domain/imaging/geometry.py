@@ -55,9 +55,6 @@ class Measures(msgspec.Struct, kw_only=True, frozen=True):
     pixel: float | None
     matrix: int
     """The smaller of rows and columns."""
-    bottom: float
-    top: float
-    """Reach along the body's long axis (z of the patient), as far as this stack shows it."""
 
 
 def plane_of(normal: Vector) -> str:
@@ -77,7 +74,6 @@ def measure(stack: Stack) -> Measures:
     span = places[-1] - places[0]
     first = slices[0]
     spacings = [max(one.pixel_spacing) for one in slices if one.pixel_spacing and min(one.pixel_spacing) > 0]
-    heights = [one.position[2] for one in slices]
     return Measures(
         count=len(slices),
         plane=plane_of(stack.normal),
@@ -94,8 +90,6 @@ def measure(stack: Stack) -> Measures:
         unstated=len(slices) - len(stated),
         pixel=max(spacings) if spacings else None,
         matrix=min(first.header.rows or 0, first.header.columns or 0),
-        bottom=min(heights),
-        top=max(heights),
     )
 
 

@@ -8,6 +8,7 @@ from domain.imaging.candidate import Candidate
 from domain.imaging.findings import SEVERITIES, Finding, Severity
 from domain.imaging.quality import quality
 from domain.imaging.requirement import Limit, Need, PhaseNeed, Requirement, SequenceNeed
+from domain.imaging.stacks import PARALLEL, dot
 
 SEVERITY_OF: Final[dict[Need, Severity]] = {"essential": "inadequate", "expected": "limited", "wanted": "note"}
 _PHASE_CODES: Final = {
@@ -259,17 +260,21 @@ def _companions(candidates: Sequence[Candidate], requirement: Requirement) -> li
 def _joined(one: Candidate, pool: list[Candidate], findings: list[Finding]) -> list[Finding]:
     """Findings without COVERAGE_SHORT where like stacks of one frame of reference together reach far enough."""
     short = next((finding for finding in findings if finding.code == "COVERAGE_SHORT" and finding.unit == "mm"), None)
-    frame = one.stack.header.frame_of_reference_uid
-    if short is None or not frame or one.measures.plane != "axial":
+    frame, normal = one.stack.header.frame_of_reference_uid, one.stack.normal
+    if short is None or not frame:
         return findings
-    reaches = sorted(
-        (other.measures.bottom, other.measures.top)
+    like = [
+        other
         for other in pool
         if other.stack.header.frame_of_reference_uid == frame
-        and other.measures.plane == "axial"
-        and other.timed.phase == one.timed.phase
-        and other.timed.day == one.timed.day
-    )
+        and abs(dot(other.stack.normal, normal)) >= PARALLEL
+        and (other.timed.phase, other.timed.day) == (one.timed.phase, one.timed.day)
+    ]
+    reaches = []
+    for other in like:
+        ends = [dot(other.stack.slices[index].position, normal) for index in (0, -1)]
+        reaches.append((min(ends), max(ends) + other.measures.extent - other.measures.span))
+    reaches.sort()
     covered, end = 0.0, float("-inf")
     for bottom, top in reaches:
         covered += max(0.0, top - max(bottom, end))

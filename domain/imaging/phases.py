@@ -128,10 +128,12 @@ def _by_order(stacks: Sequence[Timed]) -> None:
             if stack.phase != "unknown" or not given:
                 continue
             alike = [other for _, other in timed if _alike(stack, other)]
-            if any(other.contrast == "given" for other in alike):
-                _place(stack, at, alike)
-            if stack.phase == "unknown" and stack.contrast == "unknown" and at < min(given):
-                stack.phase, stack.by = "plain", "order"  # names no agent, and came before every series that does
+            told = any(other.contrast == "given" for other in alike)
+            phase = _place(at, alike) if told else "unknown"
+            if phase == "unknown" and stack.contrast == "unknown" and at < min(given):
+                phase = "plain"  # it names no agent, and came before every series that does
+            if phase != "unknown":
+                stack.phase, stack.by = phase, "order"
 
 
 def _alike(a: Timed, b: Timed) -> bool:
@@ -139,7 +141,7 @@ def _alike(a: Timed, b: Timed) -> bool:
     return shorter > 0 and shorter >= 0.7 * longer
 
 
-def _place(stack: Timed, mine: float, alike: list[Timed]) -> None:
+def _place(mine: float, alike: list[Timed]) -> Phase:
     """From the nearest stack whose phase is known, else from the pattern of pauses between acquisitions."""
     times = [(other.acquired_s, other) for other in alike if other.acquired_s is not None]
     anchors = [
@@ -147,14 +149,11 @@ def _place(stack: Timed, mine: float, alike: list[Timed]) -> None:
         for at, other in times
         if other.by in ("words", "timing") and other.phase in _USUAL_S
     ]
-    if anchors:
-        _, at, anchor = min(anchors, key=lambda item: item[:2])
-        delay = (_USUAL_S[anchor.phase] if anchor.delay_s is None else anchor.delay_s) + mine - at
-        phase: Phase = "plain" if delay < 0 else _phase_at(delay)
-    else:
-        phase = _by_pauses(mine, sorted({at for at, _ in times}))
-    if phase != "unknown":
-        stack.phase, stack.by = phase, "order"
+    if not anchors:
+        return _by_pauses(mine, sorted({at for at, _ in times}))
+    _, at, anchor = min(anchors, key=lambda item: item[:2])
+    delay = (_USUAL_S[anchor.phase] if anchor.delay_s is None else anchor.delay_s) + mine - at
+    return "plain" if delay < 0 else _phase_at(delay)
 
 
 def _by_pauses(at: float, times: list[float]) -> Phase:

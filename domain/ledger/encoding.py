@@ -1,6 +1,7 @@
 """Canonical JSON: one value, one byte string.
 
-Keys sorted, no white space, UTF-8, absent members omitted. Whatever is stored, signed or hashed as JSON goes through here.
+Keys sorted, no white space, UTF-8, absent members omitted. Whatever is stored, signed or hashed as JSON goes through
+here.
 """
 
 from typing import Any, TypeVar

@@ -45,7 +45,7 @@ def commit(blinding: bytes, payload: bytes) -> str:
 
 
 def seal(key: bytes, nonce: bytes, opening: Opening, statement: bytes) -> bytes:
-    """`version || nonce || AES-256-GCM(r || payload)` under the subject's key; the statement's SHA-256 is bound as AAD."""
+    """`version || nonce || AES-256-GCM(r || payload)` under the subject's key, with the statement's SHA-256 as AAD."""
     plaintext = opening.blinding + opening.payload
     return _VERSION + nonce + AESGCM(key).encrypt(nonce, plaintext, hashlib.sha256(statement).digest())
 

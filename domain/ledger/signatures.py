@@ -1,6 +1,7 @@
 """Which kinds of entry count only with an actor's own signature, and by which role.
 
-Compiled in, here and in whoever verifies: an entry of such a kind that carries only the ledger's signature is a forgery.
+Compiled in, here and in whoever verifies: an entry of such a kind that carries only the ledger's signature is
+a forgery.
 """
 
 REQUIRED_ROLE: dict[str, str] = {"opinion.signed.v1": "specialist"}

@@ -1,7 +1,8 @@
 """The statement: what an entry of the log says in clear, and what is signed.
 
-A statement names who did what kind of thing to which stream, when and why, and commits to the sealed rest. It holds no
-direct identifier of a person: every field is an opaque id, a code, a number or a digest, and a pattern holds it to that.
+A statement names who did what kind of thing to which stream, when and why, and commits to the sealed rest. It holds
+no direct identifier of a person: every field is an opaque id, a code, a number or a digest, and a pattern holds it to
+that.
 """
 
 from typing import Annotated
@@ -85,7 +86,8 @@ def decode_statement(raw: bytes) -> Statement:
 
     Raises:
         TooLarge: more than 8 KiB.
-        MalformedStatement: not canonical JSON, an unknown field, a value outside its pattern, or fields that contradict each other.
+        MalformedStatement: not canonical JSON, an unknown field, a value outside its pattern, or fields that
+            contradict each other.
     """
     if len(raw) > MAX_STATEMENT_BYTES:
         raise TooLarge(f"a statement has at most {MAX_STATEMENT_BYTES} bytes, this one has {len(raw)}")

@@ -353,3 +353,51 @@ def test_ten_thousand_events_are_folded_in_ten_batches(database: Database, one: 
     one.ledger.read = counted  # type: ignore[method-assign]
     assert differences(one) == [None, None]
     assert seen == [1000] * 10 + [size - 10_000]
+
+
+def test_views_at_different_positions_are_each_checked_at_their_own(database: Database, followed: OpenLedger) -> None:
+    """One view is ahead of another: each equals the log up to where it is, before and after a rebuild."""
+    size = cases.add_more(followed, "case-a", cases.consent("share_opinion"))[0].receipt.index + 1
+    ahead = Followers(followed.ledger, followed.keyring, database.service_url, (trail.PROJECTION,))
+    ahead.start()
+    try:
+        assert ahead.wait_for("trail", size, PATIENCE_S) == size
+    finally:
+        ahead.stop()
+    for batch in (10, 1000):
+        checked = rebuild.check(followed.ledger, followed.pool, followed.keyring, batch=batch)
+        rebuilt = rebuild.rebuild(database.owner_url, followed.ledger, followed.keyring, batch=batch)
+        assert [(each.position, each.equal) for each in checked] == [(37, True), (38, True)]
+        assert rebuilt == checked
+
+
+@pytest.mark.parametrize("what", ["check", "rebuild"])
+def test_what_is_folded_during_the_comparison_does_not_disturb_it(
+    database: Database, one: OpenLedger, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Events that come in while rows are compared leave it equal, and none of them is lost in the swap."""
+    first = cases.add_cases(one, CASES)
+    followers = Followers(one.ledger, one.keyring, database.service_url)
+    followers.start()
+    compare, sizes = rebuild.compare, [first]
+
+    def disturbed(*args: Any) -> Any:
+        sizes.append(cases.add_more(one, "case-a", cases.consent("review"))[0].receipt.index + 1)
+        for each in PROJECTIONS:
+            # A check lets the followers go on; a rebuild that swaps makes them wait.
+            followers.wait_for(each.name, sizes[-1], PATIENCE_S if what == "check" else 0.3)
+        return compare(*args)
+
+    try:
+        assert [followers.wait_for(each.name, first, PATIENCE_S) for each in PROJECTIONS] == [first, first]
+        monkeypatch.setattr(rebuild, "compare", disturbed)
+        if what == "check":
+            comparisons = rebuild.check(one.ledger, one.pool, one.keyring)
+        else:
+            comparisons = rebuild.rebuild(database.owner_url, one.ledger, one.keyring)
+        monkeypatch.undo()
+        assert [followers.wait_for(each.name, sizes[-1], PATIENCE_S) for each in PROJECTIONS] == [sizes[-1]] * 2
+    finally:
+        followers.stop()
+    assert [(each.position, each.equal) for each in comparisons] == [(first, True), (first, True)]
+    assert differences(one) == [None, None]
