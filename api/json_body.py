@@ -36,6 +36,11 @@ class JsonBody(AbstractDTO[Any]):
         return decode_body(value, self._types[self.asgi_connection.route_handler.handler_id])
 
     @classmethod
+    def types(cls) -> tuple[Any, ...]:
+        """Every type that some handler's body is decoded as."""
+        return tuple(dict.fromkeys(cls._types.values()))
+
+    @classmethod
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:

@@ -23,6 +23,8 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], type[NotFound]]] = {
     "key": (_KEY, KeyNotFound),
     "share": (_ID, ShareNotFound),
     "sha256": (_SHA256, NotFound),
+    # Litestar's own page for what is not there below /schema; a problem document is as good.
+    "path": (re.compile("(?!)"), NotFound),
 }
 _MAX_INDEX = 2**53
 

@@ -1,4 +1,4 @@
-"""Where the demo plays: a data directory, the service as a child process, and the command line as others would run it."""
+"""Where the demo plays: a data directory, the service as a child process, and commands as others would run them."""
 
 import os
 import select

@@ -7,8 +7,6 @@ import msgspec
 import structlog
 from litestar import Response, delete, get, post
 from litestar.concurrency import sync_to_thread
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -45,16 +43,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: bool
 
 
-class FileBody(Operation):
-    """Describes a body that is the file itself."""
-
-    def __post_init__(self) -> None:
-        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        self.request_body = RequestBody(
-            required=True, content={"application/octet-stream": OpenAPIMediaType(schema=schema)}
-        )
-
-
 @post("/cases/{case:str}/uploads", operation_id="beginUpload", tags=["Records"], **ASIDE)
 def begin_upload(reading: Ask, case: str, data: ReceiveRecordInput) -> Response[UploadShown]:
     """Begin an upload of one record. Nothing of it is visible as a record before it is finished."""
@@ -76,7 +64,6 @@ def get_upload(reading: Ask, case: str, upload: str) -> UploadShown:
     "/cases/{case:str}/uploads/{upload:str}/files",
     operation_id="addFile",
     tags=["Records"],
-    operation_class=FileBody,
     request_max_body_size=None,
     responses=ASIDE["responses"],
 )

@@ -6,8 +6,8 @@ it holds longer can open a payload.
 
 import hashlib
 import secrets
-import time
 from threading import Lock
+from time import monotonic
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
@@ -52,7 +52,7 @@ class Keyring:
 
     def find_many(self, subjects: tuple[str, ...]) -> dict[str, bytes]:
         """Keys of those among the subjects that still have one."""
-        now = time.monotonic()
+        now = monotonic()
         found: dict[str, bytes] = {}
         missing: list[str] = []
         with self._lock:
@@ -108,7 +108,7 @@ class Keyring:
 
     def _remember(self, subject: str, key: bytes) -> None:
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             # In the order of their ends, since all live equally long: what is over goes first, then the oldest.
             self._cache.pop(subject, None)
             while self._cache:
