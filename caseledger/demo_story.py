@@ -75,7 +75,7 @@ class Story:
         self._tell(f"{c.compliance.name} (compliance) approves it: a second person, who saw her identity")
         admitted = c.administrator.write("POST", "/specialists", texts.SPECIALIST)
         self._tell(
-            f"{c.administrator.name} (administrator) admits her as an HPB surgeon: 140 liver operations a year, on evidence"
+            f"{c.administrator.name} (administrator) admits her: HPB surgeon, 140 liver operations a year, on evidence"
         )
         return key, admitted.made["specialist"]
 

@@ -73,6 +73,7 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     slices_at_least: Limit
     """Below it a series is no stack."""
     slices_wanted: Limit | None = None
+    """Below it a stack is limited, where the site states no coverage in millimetres."""
     slice_limited_above: Limit | None = None
     slice_inadequate_above: Limit | None = None
     volumetry_above: Limit | None = None
