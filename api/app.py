@@ -14,7 +14,7 @@ from api.ask import Asks
 from api.auth import Authentication, well_formed_path
 from api.bodies import MAX_BODY_BYTES
 from api.clock import server_clock
-from api.json_body import JsonBody
+from api.json_body import StrictJson
 from api.observe import Observed
 from api.openapi import CONFIG
 from api.problems import problem_response
@@ -72,7 +72,7 @@ def create_app(
         },
         middleware=[DefineMiddleware(Authentication, tokens=tokens, clock=clock)],
         guards=[well_formed_path],
-        dto=JsonBody,
+        dto=StrictJson,
         return_dto=None,
         exception_handlers={HTTPException: problem_response, Exception: problem_response},
         lifespan=[threads_running],

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter
 
 from api.cause import cause_of
 from api.clock import Instant, micros
@@ -32,19 +33,21 @@ _FUTURE = 60 * 1_000_000
 Http = Request[Any, Any, Any]
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", description="Revision that the caller saw, as its ETag.", max_length=200),
+    HeaderParameter(name="If-Match", description="Revision that the caller saw, as its ETag.", max_length=200),
 ]
 Key = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="1 to 100 visible ASCII characters, new for each request; a repetition has the first one's answer.",
         max_length=1000,
     ),
 ]
 OccurredAt = Annotated[
     str | None,
-    Parameter(header="Occurred-At", description="When it happened, if not now: RFC 3339, not ahead.", max_length=100),
+    HeaderParameter(
+        name="Occurred-At", description="When it happened, if not now: RFC 3339, not ahead.", max_length=100
+    ),
 ]
 
 
@@ -54,6 +57,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     service: Service
     views: Views
     by: Asking
+
+
+Asked = NamedDependency[Ask]
+"""How a handler says that it is given one: by the name of one of the kinds below."""
 
 
 class Asks:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 
 
-class JsonBody(AbstractDTO[Any]):
+class StrictJson(AbstractDTO[Any]):
     """Decodes a handler's `data` strictly, as the type that it is annotated with."""
 
     config: ClassVar[DTOConfig] = DTOConfig()
@@ -45,7 +45,7 @@ class JsonBody(AbstractDTO[Any]):
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
         """Keep the type that a handler's body is decoded as."""
-        cls._types[handler_id] = field_definition.raw
+        cls._types[handler_id] = field_definition.annotation
 
     @classmethod
     def create_openapi_schema(

@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from api.answers import Written
 from api.auth import SCHEMA
-from api.json_body import JsonBody
+from api.json_body import StrictJson
 from api.problems import Problem
 from api.routes.records import Received
 from api.routes.review import ShareOpened
@@ -43,7 +43,7 @@ def finished(document: dict[str, Any]) -> dict[str, Any]:
     for path in copy["paths"].values():
         for operation in path.values():
             _finish(operation)
-    types = (*JsonBody.types(), *ANSWERS)
+    types = (*StrictJson.types(), *ANSWERS)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     copy["components"]["schemas"] = _walked(schemas)
     return copy

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from litestar.params import FromPath
+
 from domain.errors import (
     CaseNotFound,
     EntryNotFound,
@@ -12,6 +14,9 @@ from domain.errors import (
     ShareNotFound,
     UploadNotFound,
 )
+
+Id = FromPath[str]
+"""An id in a handler's path."""
 
 _ID = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

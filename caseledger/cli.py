@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from caseledger.settings import Settings, read
 from domain.errors import CaseLedgerError
 
@@ -129,8 +131,14 @@ def _token(given: argparse.Namespace) -> int:
     import time
 
     from api.tokens import issue
-    from caseledger.composition import existing_keys
+    from caseledger.data import existing_keys
+    from domain.errors import InvalidInput
+    from domain.values import Identifier
 
+    try:
+        msgspec.convert(given.subject, Identifier)
+    except msgspec.ValidationError:
+        raise InvalidInput("a subject is 1 to 64 characters a-z 0-9 . _ -, the first a letter or digit") from None
     keys = existing_keys(_configured("warning"))
     print(issue(keys.token, keys.origin, given.subject, given.role, given.ttl_s, int(time.time())))
     return 0
@@ -155,8 +163,7 @@ def _sign(given: argparse.Namespace) -> int:
 
 
 def _keys(given: argparse.Namespace) -> int:
-    from caseledger.composition import existing_keys
-    from caseledger.serve_command import trusted_keys
+    from caseledger.data import existing_keys, trusted_keys
     from domain.ledger.verify_trust import render_trusted_keys
 
     print(render_trusted_keys(trusted_keys(existing_keys(_configured("warning")))).decode(), end="")

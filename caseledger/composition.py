@@ -5,11 +5,9 @@ with database(settings) as urls:                # migrate needs no more
         with serving(settings, urls, service) as app:   # serve
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,10 +23,10 @@ from api.views import Views
 from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
-from application.ledger.keyfiles import KeyFiles
 from application.ledger.pin import Pin
 from application.records.vault import Vault
 from application.service import Service, assemble
+from caseledger.data import data_directory
 from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE
 from caseledger.settings import Settings
@@ -110,33 +108,6 @@ def serving(settings: Settings, urls: Urls, service: Service) -> Iterator[Litest
         yield app
     finally:
         followers.stop()
-
-
-def data_directory(settings: Settings) -> Path:
-    """The data directory, made if it is new; modes of what was there are left as they are.
-
-    Raises:
-        Misconfigured: it cannot be made or used.
-    """
-    data = settings.data.expanduser().resolve()
-    try:
-        # Root's server runs as another user, who has to pass through; nobody may list.
-        data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Misconfigured(f"the data directory {data} cannot be made: {error.strerror}") from None
-    return data
-
-
-def existing_keys(settings: Settings) -> KeyFiles:
-    """The key files of a data directory that has some; needs no database, and makes nothing.
-
-    Raises:
-        Misconfigured: there is no ledger yet, or its key files are unusable.
-    """
-    data = settings.data.expanduser().resolve()
-    if not (data / "origin").exists():
-        raise Misconfigured(f"there is no ledger in {data} yet: `caseledger serve` makes one")
-    return keyfiles.load(data)
 
 
 def _waiting(followers: Followers) -> Callable[[int], None]:

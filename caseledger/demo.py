@@ -1,10 +1,13 @@
 """`caseledger demo`: one invented case through a real service, over HTTP; status 0 only when every step held."""
 
 import os
+import signal
 import textwrap
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import httpx
 
@@ -17,6 +20,7 @@ from domain.errors import CaseLedgerError, Misconfigured
 from domain.ledger.verify_trust import TrustedKeys, parse_trusted_keys
 
 WIDTH = 100
+_AS_IT_IS: Any = {"break_on_hyphens": False, "replace_whitespace": False, "drop_whitespace": False}
 INTRODUCTION = (
     "Everybody in this story is invented, and so is what they say; the images are real DICOM files from the test data"
     " of the pydicom package. Nothing here is medical advice. Each acknowledged write is proven to this client, which"
@@ -31,6 +35,8 @@ def run(data: Path | None, *, keep: bool = False) -> int:
         CaseLedgerError: the first step that did not hold.
     """
     started = time.monotonic()
+    # Without this, who ends the demo would leave its service running.
+    signal.signal(signal.SIGTERM, _ended)
     with ExitStack() as stack:
         # The surgeon's machine, and the auditor's: neither is where the service runs.
         hers = stack.enter_context(scratch("caseledger-surgeon-"))
@@ -100,7 +106,12 @@ def _tell(line: str) -> None:
         case "#":
             print(f"\n{text}\n{'-' * min(len(text), WIDTH)}")
         case "=":
-            print(f"  | {text}"[:WIDTH])
+            lines = textwrap.wrap(text, WIDTH, initial_indent="  | ", subsequent_indent="  |     ", **_AS_IT_IS)
+            print("\n".join(line.rstrip() for line in lines) or "  |")
         case _:
             first = "  x " if mark == "!" else "  - "
             print(textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,6 +1,8 @@
 """The demo's last part: the trail, and what somebody sees who trusts public keys and nothing else."""
 
 import base64
+import io
+import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +20,13 @@ SIGNED = "opinion.signed.v1"
 
 
 def trail_table(entries: list[dict[str, Any]]) -> list[str]:
-    """The trail as lines of at most 100 characters: index, time, role, kind, and what it says."""
-    lines = [f"{'index':>5} {'time (UTC)':12} {'role':13} {'what':32} says"]
+    """The trail as lines of at most 100 characters: index, time of the commit, role, kind, and what it says."""
+    lines = [f"{'index':>5} {'time UTC':8} {'role':11} {'what':30} says"]
     for each in entries:
-        at = datetime.fromisoformat(each["recorded_at"])
-        outcome = " REFUSED" if each["outcome"] == "refused" else ""
-        kind = each["kind"].removesuffix(".v1") + outcome
-        line = f"{each['index']:>5} {at:%H:%M:%S.%f}"[:18] + f" {each['role']:13} {kind:32} {each['summary'] or ''}"
+        at = datetime.fromisoformat(each["committed_at"])
+        said = ("REFUSED " if each["outcome"] == "refused" else "") + (each["summary"] or "")
+        kind = each["kind"].removesuffix(".v1")
+        line = f"{each['index']:>5} {at:%H:%M:%S} {each['role']:11} {kind:30} {said}".rstrip()
         lines.append(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…")
     return lines
 
@@ -47,8 +49,9 @@ def flipped(bundle: bytes) -> tuple[bytes, int]:
         place = statement.index(b'"recorded_at":') + len(b'"recorded_at":') + 8
         statement[place] ^= 1
         altered = entry.replace(envelope["payload"].encode(), base64.b64encode(bytes(statement)))
-        members = {**_members(bundle), bundles.ENTRIES: b""}
         entries = [*content.entries[:at], altered, *content.entries[at + 1 :]]
+        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
         members[bundles.ENTRIES] = b"".join(each + b"\n" for each in entries)
         return bundles.write_members(members), content.proofs[at].index
     raise CaseLedgerError("the bundle holds no signed opinion")
@@ -81,14 +84,6 @@ def prove(
     replayed = stage.command("replay", "--check")
     _show(replayed, tell)
     _require(replayed.status == 0, "the live views equal the log", replayed)
-
-
-def _members(raw: bytes) -> dict[str, bytes]:
-    import io
-    import zipfile
-
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _show(done: Ran, tell: Callable[[str], None]) -> None:

@@ -3,20 +3,15 @@
 import signal
 import socket
 from contextlib import ExitStack, closing
-from pathlib import Path
 from types import FrameType
 
 import structlog
 import uvicorn
 
-from application.ledger.keyfiles import KeyFiles
-from caseledger.composition import data_directory, database, opened, serving
+from caseledger.composition import database, opened, serving
+from caseledger.data import PUBLIC_KEYS, data_directory, write_public_keys
 from caseledger.settings import Settings
 from domain.errors import Misconfigured
-from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
-
-PUBLIC_KEYS = "public-keys.txt"
-"""File in the data directory with what `caseledger verify` trusts; holds no secret."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,18 +40,6 @@ def run(settings: Settings) -> int:
                 raise Misconfigured("the application did not start; see the log above")
     log.info("serve.stopped")
     return 0
-
-
-def trusted_keys(keys: KeyFiles) -> TrustedKeys:
-    """The public keys of a ledger, as a verifier is given them."""
-    return TrustedKeys(keys.origin, (keys.checkpoint_verifier(),), (keys.entry_verifier(),))
-
-
-def write_public_keys(path: Path, keys: KeyFiles) -> None:
-    """Put the public keys into a file, whole or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(render_trusted_keys(trusted_keys(keys)))
-    fresh.replace(path)
 
 
 class _Server(uvicorn.Server):

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, get, post, put
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 
 from api.answers import Written, etag, on_case, written
-from api.ask import Ask
+from api.ask import Asked
+from api.paths import Id
 from api.problems import Told
 from api.routes.spec import READ, WRITE
 from api.shown import CaseShown, TrailShown, case_shown, trail_entry
@@ -33,14 +34,14 @@ class OpenCaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 @post("/cases", operation_id="openCase", tags=["Cases"], **WRITE)
-def open_case(making: Ask, data: OpenCaseBody) -> Response[Written]:
+def open_case(making: Asked, data: JSONBody[OpenCaseBody]) -> Response[Written]:
     """Open a case: by its patient, or by a coordinator for them."""
     outcome = making.service.cases.open(making.by, data.case, data.patient)
     return written(outcome, status=201, location=f"/cases/{outcome.stream.removeprefix('case-')}")
 
 
 @put("/cases/{case:str}/original-verdict", operation_id="recordOriginalVerdict", tags=["Cases"], **WRITE)
-def record_original_verdict(changing: Ask, case: str, data: RecordOriginalVerdict) -> Response[Written]:
+def record_original_verdict(changing: Asked, case: Id, data: JSONBody[RecordOriginalVerdict]) -> Response[Written]:
     """Record what the first centre said."""
     return written(
         on_case(
@@ -50,7 +51,7 @@ def record_original_verdict(changing: Ask, case: str, data: RecordOriginalVerdic
 
 
 @put("/cases/{case:str}/disclaimer", operation_id="acknowledgeDisclaimer", tags=["Cases"], **WRITE)
-def acknowledge_disclaimer(changing: Ask, case: str, data: AcknowledgeDisclaimer) -> Response[Written]:
+def acknowledge_disclaimer(changing: Asked, case: Id, data: JSONBody[AcknowledgeDisclaimer]) -> Response[Written]:
     """Acknowledge that an opinion is information only; by the patient."""
     return written(
         on_case(changing, case, "disclaimer", lambda: changing.service.cases.act(changing.by, case, lambda _: data))
@@ -58,7 +59,7 @@ def acknowledge_disclaimer(changing: Ask, case: str, data: AcknowledgeDisclaimer
 
 
 @put("/cases/{case:str}/coordinator", operation_id="assignCoordinator", tags=["Cases"], **WRITE)
-def assign_coordinator(changing: Ask, case: str, data: AssignCoordinator) -> Response[Written]:
+def assign_coordinator(changing: Asked, case: Id, data: JSONBody[AssignCoordinator]) -> Response[Written]:
     """Make somebody the single contact, or hand over to them."""
     return written(
         on_case(changing, case, "coordinator", lambda: changing.service.cases.act(changing.by, case, lambda _: data))
@@ -66,7 +67,7 @@ def assign_coordinator(changing: Ask, case: str, data: AssignCoordinator) -> Res
 
 
 @put("/cases/{case:str}/checklist", operation_id="issueChecklist", tags=["Cases"], **WRITE)
-def issue_checklist(changing: Ask, case: str, data: IssueChecklist) -> Response[Written]:
+def issue_checklist(changing: Asked, case: Id, data: JSONBody[IssueChecklist]) -> Response[Written]:
     """Say which records the case needs; gathering begins."""
     if data.imaging_site not in sites():
         told = f"imaging_site: there are requirement sets for {', '.join(sites())}"
@@ -79,7 +80,7 @@ def issue_checklist(changing: Ask, case: str, data: IssueChecklist) -> Response[
 @post(
     "/cases/{case:str}/completeness", operation_id="declareRecordsComplete", tags=["Records"], status_code=200, **WRITE
 )
-def declare_records_complete(changing: Ask, case: str) -> Response[Written]:
+def declare_records_complete(changing: Asked, case: Id) -> Response[Written]:
     """Declare the records complete: the clock starts."""
     command = DeclareRecordsComplete()
     return written(
@@ -90,7 +91,7 @@ def declare_records_complete(changing: Ask, case: str) -> Response[Written]:
 
 
 @get("/cases/{case:str}", operation_id="getCase", tags=["Cases"], **READ)
-def get_case(reading: Ask, case: str) -> Response[CaseShown]:
+def get_case(reading: Asked, case: Id) -> Response[CaseShown]:
     """The case as it stands; the read is on record before it is shown."""
     service = reading.service
     service.accesses.read(reading.by, case, "case")
@@ -104,10 +105,10 @@ def get_case(reading: Ask, case: str) -> Response[CaseShown]:
 
 @get("/cases/{case:str}/trail", operation_id="getTrail", tags=["Audit"], **READ)
 def get_trail(
-    reading: Ask,
-    case: str,
-    after: Annotated[int, Parameter(ge=-1, lt=2**53, description="Index behind which the page begins.")] = -1,
-    limit: Annotated[int, Parameter(ge=1, le=1000, description="Entries of the page.")] = 1000,
+    reading: Asked,
+    case: Id,
+    after: Annotated[int, QueryParameter(ge=-1, lt=2**53, description="Index behind which the page begins.")] = -1,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Entries of the page.")] = 1000,
 ) -> TrailShown:
     """Every entry that names the case, this read included; summaries only for who may read content."""
     access = reading.service.accesses.read(reading.by, case, "trail")
@@ -124,7 +125,7 @@ def get_trail(
 
 
 @get("/cases/{case:str}/bundle", operation_id="getBundle", tags=["Audit"], media_type="application/zip", **READ)
-def get_bundle(reading: Ask, case: str) -> Response[bytes]:
+def get_bundle(reading: Asked, case: Id) -> Response[bytes]:
     """The case's bundle, to be verified offline; openings of content only for who may read it."""
     bundle = reading.service.bundles.export(reading.by, case)
     headers = {"Content-Disposition": f'attachment; filename="case-{case}.zip"'}

@@ -2,11 +2,13 @@
 
 import msgspec
 from litestar import Response, post
+from litestar.params import JSONBody
 from uuid_utils import uuid7
 
 from api.answers import Written, on_case, written
-from api.ask import Ask
+from api.ask import Asked
 from api.clock import Instant, micros
+from api.paths import Id
 from api.routes.spec import WRITE
 from domain.case.commands import GrantConsent, WithdrawConsent
 from domain.case.events import ConsentKind, Coverage, Recipient, Representative
@@ -37,7 +39,7 @@ class WithdrawConsentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 @post("/cases/{case:str}/consents", operation_id="grantConsent", tags=["Consents"], **WRITE)
-def grant_consent(changing: Ask, case: str, data: GrantConsentBody) -> Response[Written]:
+def grant_consent(changing: Asked, case: Id, data: JSONBody[GrantConsentBody]) -> Response[Written]:
     """Consent to one thing; by the patient, or recorded by the coordinator with evidence."""
     fields = msgspec.structs.asdict(data)
     for name in ("valid_from", "valid_until"):
@@ -60,7 +62,7 @@ def grant_consent(changing: Ask, case: str, data: GrantConsentBody) -> Response[
     **WRITE,
 )
 def withdraw_consent(
-    changing: Ask, case: str, consent: str, data: WithdrawConsentBody | None = None
+    changing: Asked, case: Id, consent: Id, data: JSONBody[WithdrawConsentBody | None] = None
 ) -> Response[Written]:
     """End a consent, at once and without a reason."""
     command = WithdrawConsent(consent=consent, evidence_sha256=data.evidence_sha256 if data else None)

@@ -1,8 +1,10 @@
 """The ledger itself: what anybody may hold us to. Nothing here is about a person."""
 
 from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from api.ask import Ask
+from api.ask import Asked
 from api.routes.spec import PUBLIC_READ, READ
 from api.shown import Health
 from application.service import Service
@@ -14,13 +16,13 @@ _PATIENCE_S = 2.0
 
 
 @get("/checkpoint", operation_id="getCheckpoint", tags=["Ledger"], media_type=TEXT, **PUBLIC_READ)
-def get_checkpoint(service: Service) -> Response[bytes]:
+def get_checkpoint(service: NamedDependency[Service]) -> Response[bytes]:
     """The newest signed checkpoint: a C2SP signed note."""
     return Response(service.bundles.checkpoint(), media_type=TEXT)
 
 
 @get("/keys.txt", operation_id="getVerifierKeys", tags=["Ledger"], media_type=TEXT, **PUBLIC_READ)
-def get_verifier_keys(service: Service) -> Response[bytes]:
+def get_verifier_keys(service: NamedDependency[Service]) -> Response[bytes]:
     """The public keys that verify checkpoints and entries, as `caseledger verify` takes them.
 
     Warning: who trusts the keys that a ledger hands out with its proofs trusts the ledger. Compare them with those that
@@ -32,13 +34,13 @@ def get_verifier_keys(service: Service) -> Response[bytes]:
 
 
 @get("/entries/{index:int}/receipt", operation_id="getReceipt", tags=["Ledger"], **READ)
-def get_receipt(reading: Ask, index: int) -> Receipt:
+def get_receipt(reading: Asked, index: FromPath[int]) -> Receipt:
     """The receipt of an entry: its leaf, inclusion proof and checkpoint."""
     return reading.service.bundles.receipt(index)
 
 
 @get("/health", operation_id="getHealth", tags=["Ledger"], **PUBLIC_READ)
-def get_health(service: Service) -> Health:
+def get_health(service: NamedDependency[Service]) -> Health:
     """Whether the service and its database answer."""
     with service.pool.connection(timeout=_PATIENCE_S) as connection:
         connection.execute("SELECT 1")

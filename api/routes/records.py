@@ -7,11 +7,12 @@ import msgspec
 import structlog
 from litestar import Response, delete, get, post
 from litestar.concurrency import sync_to_thread
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody
 from litestar.response import Stream
 
 from api.answers import Written, on_case, respond, written, written_of
-from api.ask import Ask, Http
+from api.ask import Ask, Asked, Http
+from api.paths import Id
 from api.routes.spec import ASIDE, READ, WRITE
 from api.shown import FileTaken, ManifestShown, UploadShown, manifest_shown, upload_shown
 from api.streaming import announced_length, announced_sha256, begun, file_name, sent_out, taken_in
@@ -44,7 +45,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/cases/{case:str}/uploads", operation_id="beginUpload", tags=["Records"], **ASIDE)
-def begin_upload(reading: Ask, case: str, data: ReceiveRecordInput) -> Response[UploadShown]:
+def begin_upload(reading: Asked, case: Id, data: JSONBody[ReceiveRecordInput]) -> Response[UploadShown]:
     """Begin an upload of one record. Nothing of it is visible as a record before it is finished."""
     kind = RecordKind(data.kind)
     status = on_case(reading, case, "upload", lambda: reading.service.receiving.begin(reading.by, case, kind))
@@ -53,7 +54,7 @@ def begin_upload(reading: Ask, case: str, data: ReceiveRecordInput) -> Response[
 
 
 @get("/cases/{case:str}/uploads/{upload:str}", operation_id="getUpload", tags=["Records"], **READ)
-def get_upload(reading: Ask, case: str, upload: str) -> UploadShown:
+def get_upload(reading: Asked, case: Id, upload: Id) -> UploadShown:
     """How far an upload is; for who began it."""
     return upload_shown(
         on_case(reading, case, "upload", lambda: reading.service.receiving.status(reading.by, case, upload))
@@ -69,15 +70,15 @@ def get_upload(reading: Ask, case: str, upload: str) -> UploadShown:
 )
 async def add_file(
     request: Http,
-    reading: Ask,
-    case: str,
-    upload: str,
+    reading: Asked,
+    case: Id,
+    upload: Id,
     disposition: Annotated[
         str | None,
-        Parameter(header="Content-Disposition", description="attachment; filename*=UTF-8''..., percent-encoded."),
+        HeaderParameter(name="Content-Disposition", description="attachment; filename*=UTF-8''..., percent-encoded."),
     ] = None,
     digest: Annotated[
-        str | None, Parameter(header="Content-Digest", description="sha-256=:base64: of the file (RFC 9530).")
+        str | None, HeaderParameter(name="Content-Digest", description="sha-256=:base64: of the file (RFC 9530).")
     ] = None,
 ) -> Response[FileTaken]:
     """Add a file: the body is its bytes. It is there whole or not at all; the same again changes nothing."""
@@ -100,13 +101,13 @@ async def add_file(
 
 
 @delete("/cases/{case:str}/uploads/{upload:str}", operation_id="abandonUpload", tags=["Records"], **ASIDE)
-def abandon_upload(reading: Ask, case: str, upload: str) -> None:
+def abandon_upload(reading: Asked, case: Id, upload: Id) -> None:
     """Give an upload up; its content goes."""
     on_case(reading, case, "upload", lambda: reading.service.receiving.abandon(reading.by, case, upload))
 
 
 @post("/cases/{case:str}/uploads/{upload:str}/record", operation_id="receiveRecord", tags=["Records"], **WRITE)
-def receive_record(changing: Ask, case: str, upload: str) -> Response[Received]:
+def receive_record(changing: Asked, case: Id, upload: Id) -> Response[Received]:
     """Make a record of an upload. Imaging is checked right after, by the service."""
     outcome = on_case(changing, case, "record", lambda: changing.service.receiving.finish(changing.by, case, upload))
     record = next((each for each in outcome.events if isinstance(each, RecordReceived)), None)
@@ -124,14 +125,14 @@ def receive_record(changing: Ask, case: str, upload: str) -> Response[Received]:
 
 
 @post("/cases/{case:str}/imaging-checks", operation_id="checkImaging", tags=["Records"], **WRITE)
-def check_imaging(changing: Ask, case: str) -> Response[Written]:
+def check_imaging(changing: Asked, case: Id) -> Response[Written]:
     """Have the service check imaging that no check has seen; by the coordinator or a technician."""
     outcome = on_case(changing, case, "imaging-check", lambda: changing.service.imaging_checks.ask(changing.by, case))
     return written(outcome, status=201)
 
 
 @post("/cases/{case:str}/imaging-acceptances", operation_id="acceptLimitedImaging", tags=["Records"], **WRITE)
-def accept_limited_imaging(changing: Ask, case: str, data: AcceptLimitedImaging) -> Response[Written]:
+def accept_limited_imaging(changing: Asked, case: Id, data: JSONBody[AcceptLimitedImaging]) -> Response[Written]:
     """Take limited imaging as it is, with limits that the opinion will carry; by the coordinator or the specialist."""
     outcome = on_case(
         changing, case, "imaging-acceptance", lambda: changing.service.cases.act(changing.by, case, lambda _: data)
@@ -140,7 +141,7 @@ def accept_limited_imaging(changing: Ask, case: str, data: AcceptLimitedImaging)
 
 
 @get("/cases/{case:str}/records/{record:str}", operation_id="getRecord", tags=["Records"], **READ)
-def get_record(reading: Ask, case: str, record: str) -> ManifestShown:
+def get_record(reading: Asked, case: Id, record: Id) -> ManifestShown:
     """What a record consists of; the read is on record before it is shown."""
     return manifest_shown(record, reading.service.reading.manifest(reading.by, case, record))
 
@@ -150,9 +151,8 @@ def get_record(reading: Ask, case: str, record: str) -> ManifestShown:
     operation_id="getFile",
     tags=["Records"],
     responses=READ["responses"],
-    media_type="application/octet-stream",
 )
-async def get_file(reading: Ask, case: str, record: str, sha256: str) -> Stream:
+async def get_file(reading: Asked, case: Id, record: Id, sha256: Id) -> Stream:
     """One file of a record, as it came; the read is on record before it is sent."""
 
     def opened() -> tuple[str, int, Any]:

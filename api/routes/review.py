@@ -4,11 +4,13 @@ from typing import Literal
 
 import msgspec
 from litestar import Response, get, post
+from litestar.params import JSONBody
 from uuid_utils import uuid7
 
 from api.answers import Written, on_case, telling_what_moved, written
-from api.ask import Ask
+from api.ask import Asked
 from api.clock import instant
+from api.paths import Id
 from api.routes.spec import READ, WRITE
 from api.shown import OpinionShown, PreparedShown, opinion_shown
 from application.ledger.entries import Guard
@@ -60,7 +62,7 @@ class ShareOpened(Written, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @post("/cases/{case:str}/routing", operation_id="routeCase", tags=["Review"], status_code=200, **WRITE)
-def route_case(changing: Ask, case: str, data: RouteBody) -> Response[Written]:
+def route_case(changing: Asked, case: Id, data: JSONBody[RouteBody]) -> Response[Written]:
     """Offer the case to a specialist."""
 
     def route() -> Outcome:
@@ -73,7 +75,7 @@ def route_case(changing: Ask, case: str, data: RouteBody) -> Response[Written]:
 
 
 @post("/cases/{case:str}/acceptance", operation_id="acceptReview", tags=["Review"], status_code=200, **WRITE)
-def accept_review(changing: Ask, case: str) -> Response[Written]:
+def accept_review(changing: Asked, case: Id) -> Response[Written]:
     """Take the case; by the specialist to whom it was routed."""
 
     def accept() -> Outcome:
@@ -91,7 +93,7 @@ def accept_review(changing: Ask, case: str) -> Response[Written]:
 
 
 @post("/cases/{case:str}/opinions/prepared", operation_id="prepareOpinion", tags=["Review"], status_code=200, **WRITE)
-def prepare_opinion(preparing: Ask, case: str, data: PrepareBody) -> PreparedShown:
+def prepare_opinion(preparing: Asked, case: Id, data: JSONBody[PrepareBody]) -> PreparedShown:
     """Decide on an opinion and make the statement to sign. Nothing is appended."""
     prepared = on_case(
         preparing,
@@ -109,7 +111,7 @@ def prepare_opinion(preparing: Ask, case: str, data: PrepareBody) -> PreparedSho
 
 
 @post("/cases/{case:str}/opinions", operation_id="submitOpinion", tags=["Review"], **WRITE)
-def submit_opinion(changing: Ask, case: str, data: SubmitBody) -> Response[Written]:
+def submit_opinion(changing: Asked, case: Id, data: JSONBody[SubmitBody]) -> Response[Written]:
     """Submit an opinion that its specialist has signed with their own key."""
     outcome = on_case(changing, case, "opinion", lambda: changing.service.opinions.submit(changing.by, case, data))
     answer = written(outcome, status=201)
@@ -119,7 +121,7 @@ def submit_opinion(changing: Ask, case: str, data: SubmitBody) -> Response[Writt
 
 
 @get("/cases/{case:str}/opinions/{opinion:str}", operation_id="getOpinion", tags=["Review"], **READ)
-def get_opinion(reading: Ask, case: str, opinion: str) -> OpinionShown:
+def get_opinion(reading: Asked, case: Id, opinion: Id) -> OpinionShown:
     """An opinion, with the notice; the read is on record before it is shown."""
     return opinion_shown(reading.service.reading.opinion(reading.by, case, opinion))
 
@@ -131,7 +133,7 @@ def get_opinion(reading: Ask, case: str, opinion: str) -> OpinionShown:
     status_code=200,
     **WRITE,
 )
-def deliver_opinion(changing: Ask, case: str, opinion: str, data: DeliverBody) -> Response[Written]:
+def deliver_opinion(changing: Asked, case: Id, opinion: Id, data: JSONBody[DeliverBody]) -> Response[Written]:
     """Hand the opinion to the patient: the clock stops."""
     command = DeliverOpinion(opinion=opinion, channel=data.channel)
     return written(
@@ -140,7 +142,7 @@ def deliver_opinion(changing: Ask, case: str, opinion: str, data: DeliverBody) -
 
 
 @post("/cases/{case:str}/shares", operation_id="shareOpinion", tags=["Release"], **WRITE)
-def share_opinion(changing: Ask, case: str, data: ShareOpinionInput) -> Response[Written]:
+def share_opinion(changing: Asked, case: Id, data: JSONBody[ShareOpinionInput]) -> Response[Written]:
     """Share an opinion version with a recipient outside, under a consent."""
     command = completed(ShareOpinion, data, share=f"share-{uuid7()}")
     outcome = on_case(changing, case, "share", lambda: changing.service.cases.act(changing.by, case, lambda _: command))
@@ -154,7 +156,7 @@ def share_opinion(changing: Ask, case: str, data: ShareOpinionInput) -> Response
     status_code=200,
     **WRITE,
 )
-def open_share(making: Ask, case: str, share: str) -> Response[ShareOpened]:
+def open_share(making: Asked, case: Id, share: Id) -> Response[ShareOpened]:
     """Open what was shared; by its recipient, who sees nothing of the case beside it and so names no revision."""
     outcome, text = telling_what_moved(making, case, lambda: making.service.shares.open(making.by, case, share))
     answer = written(outcome)

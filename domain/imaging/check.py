@@ -195,7 +195,7 @@ def _nothing(roles: dict[str, Counter[Role]], volumes: bool, unplaced: Counter[s
         findings.append(
             Finding(
                 code="GEOMETRY_UNKNOWN",
-                severity="note" if volumes else "inadequate",
+                severity="note" if volumes else "ask",
                 value=str(lost),
                 unit="1",
                 message=told,

@@ -86,12 +86,22 @@ def _by_words(stack: Timed, vocabulary: Vocabulary) -> None:
         found = _words_in(text, vocabulary)
         if len(found) > 1 and len(found) == stack.layers:
             stack.phase, stack.by = found[stack.layer], "words"
+        elif _is_dynamic(stack, text, vocabulary):
+            stack.phase, stack.by = ORDER[min(stack.layer, 3)], "order"
         elif len(found) == 1 and not has_word(text, vocabulary.several_phases):
             stack.phase, stack.by = found[0], "words"
         elif not found and (match := _SECONDS.search(fold(text))) is not None:
             stack.phase, stack.by = _phase_at(float(match[1])), "words"
         if found or stack.by:
             return
+
+
+def _is_dynamic(stack: Timed, text: str, vocabulary: Vocabulary) -> bool:
+    """A series called dynamic whose places repeat four times or more: before contrast, arterial, portal, delayed.
+
+    Three times could start before contrast or at the arterial phase, so they stay unknown.
+    """
+    return stack.layers > 3 and stack.contrast == "given" and has_word(text, vocabulary.several_phases)
 
 
 def _delay(stack: Timed) -> float | None:

@@ -28,6 +28,7 @@ CROSS_SECTIONAL: Final = {
 """CT, MR and PET image storage, ordinary, enhanced and legacy converted."""
 
 _SECONDARY: Final = _IMAGE + "7"
+_PHOTOGRAPHS: Final = (_IMAGE + "77.1.4", _IMAGE + "77.1.4.1")
 _PICTURES: Final = frozenset("1 1.1 1.2 1.3 3 3.1 5 6 6.1 6.2 12 12.1 12.1.1 12.2 12.2.1 12.3 13 14 20 77".split())
 _PICTURE_MODALITIES: Final = frozenset("CR DX MG US XA RF NM ES GM SM XC OP IVUS OCT".split())
 _PRIVATE_IMAGES: Final = {"1.3.46.670589.11.0.0.12.1": "MR", "1.2.840.113619.4.2": "CT", "1.2.840.113619.4.1": "MR"}
@@ -53,7 +54,9 @@ def modality_of(header: InstanceHeader) -> str:
 def is_secondary_capture(header: InstanceHeader) -> bool:
     """A photograph, print or screenshot by its SOP class (PS3.3 A.8)."""
     uid = header.sop_class_uid
-    return uid == _SECONDARY or uid.startswith(_SECONDARY + ".") or (not uid and bool(header.conversion_type))
+    if not uid:
+        return bool(header.conversion_type)
+    return uid in _PHOTOGRAPHS or uid == _SECONDARY or uid.startswith(_SECONDARY + ".")
 
 
 def role_of(header: InstanceHeader, vocabulary: Vocabulary) -> Role:

@@ -67,7 +67,9 @@ def dot(a: Vector, b: Vector) -> float:
 
 
 def slices_of(header: InstanceHeader) -> list[Slice]:
-    """The slices of one image, [] when it does not say where they lie."""
+    """The slices of one image, [] when it does not say where they lie (a mosaic holds many in one picture)."""
+    if "MOSAIC" in header.image_type:
+        return []
     if not header.frame_geometry:
         normal = cross(header.orientation) if header.orientation else ()
         if not normal or not header.position or header.frames > 1:

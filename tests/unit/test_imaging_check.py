@@ -162,7 +162,6 @@ def test_derived_primary_is_no_exclusion() -> None:
         ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.11", "modality": "SR"}, "NO_DIAGNOSTIC_IMAGE"),
         ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.481.3", "modality": "RTSTRUCT"}, "NO_DIAGNOSTIC_IMAGE"),
         ({"has_pixels": False}, "NO_PIXEL_DATA"),
-        ({"position": ()}, "GEOMETRY_UNKNOWN"),
         ({"position": (1.0, 2.0, 3.0)}, "NOT_A_VOLUME"),
     ],
 )
@@ -173,6 +172,13 @@ def test_what_is_no_diagnostic_stack_says_why(changes: dict[str, Any], code: str
     assert code in codes(report)
     others = {"LOCALIZER_ONLY", "SECONDARY_CAPTURE_ONLY", "NO_DIAGNOSTIC_IMAGE", "NO_PIXEL_DATA"} - {code}
     assert not codes(report) & others
+
+
+@pytest.mark.parametrize("changes", [{"position": ()}, {"image_type": ("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")}])
+def test_images_without_a_place_are_asked_about(changes: dict[str, Any]) -> None:
+    """Slices that do not say where they lie, and mosaics of many, cannot be judged by their headers."""
+    report = judge(instances_of(Series(count=40), **changes))
+    assert (report.verdict, codes(report)) == ("undetermined", {"GEOMETRY_UNKNOWN"})
 
 
 def test_a_survey_is_known_by_its_planes() -> None:

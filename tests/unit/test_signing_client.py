@@ -41,7 +41,11 @@ OPINION = SignOpinionInput(content=CONTENT, relied_on=(RecordPin(record="r-1", m
 def prepared(event: Event | None = None, *, key: Ed25519PrivateKey = KEY, expires_at: int | None = NOW + 1) -> Prepared:
     """A prepared statement as the service makes one."""
     said = event or OpinionSigned(
-        opinion="opinion-1", version=1, signer_name="Dr. Example", meaning="authorship", **msgspec.structs.asdict(OPINION)
+        opinion="opinion-1",
+        version=1,
+        signer_name="Dr. Example",
+        meaning="authorship",
+        **msgspec.structs.asdict(OPINION),
     )
     opening = Opening(b"b" * 32, encode(said))
     signed = expires_at is not None
@@ -152,7 +156,9 @@ def test_possession_is_proven_for_one_ledger_and_one_owner(tmp_path: Path) -> No
     verify_ed25519(raw, bytes.fromhex(proof["possession"]), message)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
 def test_a_file_that_is_no_key_is_refused_without_its_content(tmp_path: Path, content: bytes) -> None:
     """The message says what is wrong and repeats nothing of the file."""
     (tmp_path / "key.pem").write_bytes(content)
