@@ -35,9 +35,9 @@ def run(data: Path | None, *, keep: bool = False) -> int:
         CaseLedgerError: the first step that did not hold.
     """
     started = time.monotonic()
-    # Without this, who ends the demo would leave its service running.
-    signal.signal(signal.SIGTERM, _ended)
     with ExitStack() as stack:
+        # Without this, who ends the demo would leave its service running.
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _ended))
         # The surgeon's machine, and the auditor's: neither is where the service runs.
         hers = stack.enter_context(scratch("caseledger-surgeon-"))
         auditor = stack.enter_context(scratch("caseledger-auditor-"))

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 _KNOWN = frozenset(
-    "$ref title description type properties required additionalProperties items anyOf oneOf enum const pattern minLength"
-    " maxLength minimum maximum exclusiveMaximum exclusiveMinimum minItems maxItems format contentEncoding default"
+    "$ref title description type properties required additionalProperties items anyOf oneOf enum const pattern"
+    " minLength maxLength minimum maximum exclusiveMaximum exclusiveMinimum minItems maxItems format contentEncoding default"
     " discriminator".split()
 )
 _TYPES: dict[str, Any] = {
@@ -26,9 +26,11 @@ def faults(value: Any, schema: dict[str, Any], document: dict[str, Any], at: str
         name = schema["$ref"].rpartition("/")[2]
         return faults(value, document["components"]["schemas"][name], document, at)
     found: list[str] = []
-    for several in ("anyOf", "oneOf"):
-        if several in schema and all(faults(value, each, document, at) for each in schema[several]):
-            found.append(f"{at}: fits none of {several}")
+    found += [
+        f"{at}: fits none of {several}"
+        for several in ("anyOf", "oneOf")
+        if several in schema and all(faults(value, each, document, at) for each in schema[several])
+    ]
     if "type" in schema:
         type_ = _TYPES[schema["type"]]
         if not isinstance(value, type_) or (type_ is int and isinstance(value, bool)):

@@ -115,7 +115,7 @@ def test_a_write_says_what_it_saw_and_how_it_is_told_apart(stage: Stage) -> None
 
 
 def test_a_stale_revision_is_told_what_moved(stage: Stage) -> None:
-    """Who is somebody to the case sees where it stands, and kinds, actors and times of what came since; others do not."""
+    """Who is somebody to the case sees where it stands, and kinds, actors and times of what came since; nobody else."""
     stage.open()
     stage.prepare()
     said = problem(
@@ -248,7 +248,7 @@ def test_signatures_that_are_not_what_was_prepared_are_refused(stage: Stage) -> 
 def test_a_share_stays_shut_once_its_consent_is_withdrawn(stage: Stage) -> None:
     """Neither a new request nor a repetition of the one that opened it shows the opinion again."""
     consent = stage.until_shared()
-    path = f"/cases/{{case}}/shares/{stage.share}/opened"
+    path = f"/cases/{stage.case}/shares/{stage.share}/opened"
     assert stage.write(ONCOLOGIST, "POST", path, key="open").status_code == 200
     assert stage.write(ONCOLOGIST, "POST", path, key="open").status_code == 200
     stage.done(PATIENT, "POST", f"/cases/{{case}}/consents/{consent}/withdrawal")
@@ -256,6 +256,6 @@ def test_a_share_stays_shut_once_its_consent_is_withdrawn(stage: Stage) -> None:
     problem(stage.write(ONCOLOGIST, "POST", path, key="open"), 403, "missing-consent")
     problem(stage.write(ONCOLOGIST, "POST", path), 403, "missing-consent")
     problem(stage.write(OTHER_COORDINATOR, "POST", path), 403, "wrong-role")
-    problem(stage.write(ONCOLOGIST, "POST", "/cases/{case}/shares/share-x/opened"), 404, "share-not-found")
+    problem(stage.write(ONCOLOGIST, "POST", f"/cases/{stage.case}/shares/share-x/opened"), 404, "share-not-found")
     assert stage.size() == size + 4
     assert {each.statement.outcome for each in stage.service.ledger.read(size, size + 4)} == {"refused"}

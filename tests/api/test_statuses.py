@@ -36,7 +36,7 @@ def test_codes_are_one_each() -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda each: each.__name__)
 def test_every_error_reaches_the_caller_as_its_problem(error: type[CaseLedgerError]) -> None:
-    """Raised in a handler, it answers with its status and type; its message is the detail, but not for faults of ours."""
+    """Raised in a handler, it answers with its status and type; its message is the detail, unless the fault is ours."""
 
     @get("/", sync_to_thread=False)
     def fails() -> None:

@@ -39,8 +39,8 @@ def described(stage: Stage) -> None:
         if not answer.content:
             continue
         media_type = answer.headers["content-type"].split(";")[0]
-        schema = response["content"][media_type]["schema"]
         if media_type.endswith("json"):
+            schema = response["content"][media_type]["schema"]
             assert faults(answer.json(), schema, document) == [], (path, answer.text)
 
 
@@ -83,7 +83,7 @@ def test_a_case_goes_from_opening_to_a_shared_opinion(stage: Stage) -> None:
 
 
 def test_reads_are_on_record_before_they_are_answered(stage: Stage) -> None:
-    """Case, trail, record, file and opinion are shown to who may see them; each read is an entry that the trail shows."""
+    """Case, trail, record, file and opinion are shown to who may see them; each read is an entry, which the trail has."""
     stage.until_shared()
     case = stage.ask(COORDINATOR, "GET", "/cases/{case}")
     said = case.json()

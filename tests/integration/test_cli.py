@@ -55,6 +55,7 @@ class Served:
     """`caseledger serve` as a child process."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
         self.process = subprocess.Popen(
             (sys.executable, "-m", "caseledger.cli", "serve"), env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

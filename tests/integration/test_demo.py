@@ -29,7 +29,7 @@ STEPS = (
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A directory for temporary files that the database's user can pass through, and that has to be empty at the end."""
+    """A directory for temporary files that the database's user can pass through; it has to be empty at the end."""
     for name in [name for name in os.environ if name.startswith("CASELEDGER_")]:
         monkeypatch.delenv(name)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir="/tmp"))
