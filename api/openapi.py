@@ -30,11 +30,15 @@ _TEXT = {"schema": {"type": "string"}}
 
 
 class FinishedJson(JsonRenderPlugin):
-    """Serves the finished description."""
+    """Serves the finished description, which is made once."""
+
+    _rendered: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The description as JSON."""
-        return super().render(request, finished(openapi_schema))
+        if self._rendered is None:
+            self._rendered = super().render(request, finished(openapi_schema))
+        return self._rendered
 
 
 def finished(document: dict[str, Any]) -> dict[str, Any]:

@@ -13,18 +13,15 @@ from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 from litestar.concurrency import get_asyncio_executor
-from litestar.exceptions import HTTPException
 
 from api.ask import Http
 from application.records.pipe import from_event_loop
-from domain.errors import CaseLedgerError, InvalidInput, TruncatedUpload
+from domain.errors import InvalidInput, TruncatedUpload
 
 STALLED_S = 60.0
 """A sender who is silent for so long has gone."""
 UPLOADS = 16
 """Uploads that a process takes in at once; they wait on their senders, and must not keep other requests waiting."""
-_DRAINED = 16 * 1024 * 1024
-_DRAIN_S = 5.0
 
 _EXTENDED = re.compile(
     r"attachment\s*;\s*filename\*=UTF-8''((?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+)", re.IGNORECASE
@@ -88,16 +85,12 @@ async def taken_in(request: Http, executor: ThreadPoolExecutor, take: Callable[[
     """Let a thread of `executor` take the request's body in, as it arrives.
 
     Raises:
-        TruncatedUpload: the sender broke off or fell silent; and whatever `take` raises.
+        TruncatedUpload: the sender fell silent; Litestar's exception where they broke off; and whatever `take` raises.
     """
     loop = asyncio.get_running_loop()
     arriving = _arriving(request.stream())
     try:
         return await loop.run_in_executor(executor, take, from_event_loop(arriving, loop))
-    except CaseLedgerError:
-        # Whoever still sends would not read the answer: a server that closes on unread bytes resets the connection.
-        await _drain(arriving)
-        raise
     finally:
         # Where the request was cancelled, a chunk may still be on its way; then it ends with the event loop.
         with suppress(RuntimeError):
@@ -115,20 +108,6 @@ async def _arriving(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
                 yield chunk
     except TimeoutError:
         raise TruncatedUpload(f"nothing arrived for {STALLED_S:.0f} seconds") from None
-    except HTTPException:
-        raise TruncatedUpload("the connection broke off before the file was whole") from None
-
-
-async def _drain(arriving: AsyncIterator[bytes]) -> None:
-    drained = 0
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for chunk in arriving:
-                drained += len(chunk)
-                if drained > _DRAINED:
-                    return
-    except (TimeoutError, CaseLedgerError):
-        return
 
 
 def begun(content: Iterator[bytes]) -> Iterator[bytes]:

@@ -69,10 +69,6 @@ class Person:
         """
         return _expected(self.ask("GET", path)).content
 
-    def revision(self, case: str) -> int:
-        """Where the case stands, as its ETag says."""
-        return int(_expected(self.ask("GET", f"/cases/{case}")).headers["etag"].strip('"'))
-
     def write(self, method: str, path: str, body: Any = None, *, revision: int | None = None) -> Written:
         """A write; the receipt of each entry has to lead to a checkpoint that the ledger's key signed.
 

@@ -2,7 +2,8 @@
 
 import signal
 import socket
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
 import structlog
@@ -34,7 +35,8 @@ def run(settings: Settings) -> int:
         )  # fmt: skip
         server = _Server(config, f"caseledger: serving {_address(listening)}, public keys in {public}")
         if not asked.yet:
-            server.run(sockets=[listening])
+            with asked.patient():
+                server.run(sockets=[listening])
             log.info("serve.stopping")
             if not server.started:
                 raise Misconfigured("the application did not start; see the log above")
@@ -62,13 +64,23 @@ class _Stop:
 
     def __init__(self) -> None:
         self.yet = False
+        self._patient = False
 
     def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """While uvicorn has the signals: it passes on every one that came, and any number of them means one stop."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.yet:
+        if self.yet and not self._patient:
             raise SystemExit(1)
         self.yet = True
 

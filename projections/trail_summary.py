@@ -36,6 +36,8 @@ def _summary(event: Event) -> str:
             return f"record {event.record}: {', '.join(event.findings)}"
         case e.ImagingChecked():
             return f"{_words(event.verdict)}: {', '.join(event.findings) or 'no findings'}"
+        case e.ImagingAccepted():
+            return f"as it is: {'; '.join(event.limits)}"
         case e.RecordsDeclaredComplete():
             return f"{len(event.records)} records; due from {event.due_from}, by {event.due_by}"
         case e.CaseRouted():

@@ -30,7 +30,7 @@ from tests.ledger_fixture import open_ledger
 
 ZERO = "0" * 64
 CT = "98892001/CT5N"
-"""Five real axial slices: adequate for the service's own minimum, and nothing more."""
+"""Five real axial slices of one person: limited."""
 MR_PROJECTIONS = "98892003/MR700"
 """Seven real pictures of a rotating projection: no stack."""
 
@@ -158,7 +158,8 @@ class Walk(msgspec.Struct):
         self.service.signing_keys.approve(request(*COMPLIANCE), self.key_id)
 
     def route(self) -> None:
-        """The records are declared complete, the case is routed and the surgeon takes it."""
+        """The short stack is accepted as it is, the records declared complete, the case routed and taken."""
+        self.act(COORDINATOR, c.AcceptLimitedImaging(limits=("12.5 mm only",), reason="It cannot be repeated."))
         self.act(COORDINATOR, c.DeclareRecordsComplete())
         loaded = self.service.specialists.load(self.specialist)
         guards = (Guard(loaded.id, loaded.head),)

@@ -11,7 +11,8 @@ from api.ask import Asked
 from api.paths import Id
 from api.problems import Told
 from api.routes.spec import READ, WRITE
-from api.shown import CaseShown, TrailShown, case_shown, trail_entry
+from api.showing import case_shown, trail_entry
+from api.shown import CaseShown, TrailShown
 from application.cases import PatientInput
 from application.records.requirements import sites
 from domain.case.commands import (

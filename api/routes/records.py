@@ -1,5 +1,6 @@
 """Records: uploaded file by file, finished as one, and read."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ from api.answers import Written, on_case, respond, written, written_of
 from api.ask import Ask, Asked, Http
 from api.paths import Id
 from api.routes.spec import ASIDE, READ, WRITE
-from api.shown import FileTaken, ManifestShown, UploadShown, manifest_shown, upload_shown
+from api.showing import manifest_shown, upload_shown
+from api.shown import FileTaken, ManifestShown, UploadShown
 from api.streaming import announced_length, announced_sha256, begun, file_name, sent_out, taken_in
+from application.records.onepass import IngestedFile
 from domain.case.commands import AcceptLimitedImaging, ReceiveRecordInput
 from domain.case.events import ImagingChecked, RecordReceived
 from domain.errors import CaseLedgerError
@@ -82,20 +85,20 @@ async def add_file(
     ] = None,
 ) -> Response[FileTaken]:
     """Add a file: the body is its bytes. It is there whole or not at all; the same again changes nothing."""
-    name, sha256 = file_name(disposition), announced_sha256(digest)
-    length = announced_length(request.headers.get("content-length"))
     threads: ThreadPoolExecutor = request.app.state[UPLOAD_THREADS]
     receiving, asking = reading.service.receiving, reading.by
-    file = await taken_in(
-        request,
-        threads,
-        lambda chunks: on_case(
+
+    def take(chunks: Iterator[bytes]) -> IngestedFile:
+        name, sha256 = file_name(disposition), announced_sha256(digest)
+        length = announced_length(request.headers.get("content-length"))
+        return on_case(
             reading,
             case,
             "upload",
             lambda: receiving.add_file(asking, case, upload, name, chunks, length, sha256),
-        ),
-    )
+        )
+
+    file = await taken_in(request, threads, take)
     taken = FileTaken(sha256=file.sha256, bytes=file.bytes, media_type=file.media_type, reason=file.reason)
     return Response(taken, status_code=201)
 

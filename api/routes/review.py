@@ -12,7 +12,8 @@ from api.ask import Asked
 from api.clock import instant
 from api.paths import Id
 from api.routes.spec import READ, WRITE
-from api.shown import OpinionShown, PreparedShown, opinion_shown
+from api.showing import opinion_shown
+from api.shown import OpinionShown, PreparedShown
 from application.ledger.entries import Guard
 from application.opinions import Submission
 from application.outcome import Outcome

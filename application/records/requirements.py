@@ -31,7 +31,9 @@ def requirement(site: str) -> Requirement:
     if site not in sites():
         raise NotFound(f"there is no imaging requirement set of that name; there are {', '.join(sites())}")
     content = _read(f"{site}.toml")
-    return msgspec.convert({**content, "vocabulary": _read(_WORDS)}, Requirement)
+    names = msgspec.convert(content.pop("one_of", []), list[str])
+    found = msgspec.convert({**content, "vocabulary": _read(_WORDS)}, Requirement)
+    return msgspec.structs.replace(found, one_of=tuple(requirement(name) for name in names))
 
 
 def _read(name: str) -> dict[str, object]:

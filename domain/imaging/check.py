@@ -12,7 +12,7 @@ import msgspec
 
 from domain.imaging.batch import counted, labels, late_numbers, sort_out, whose
 from domain.imaging.candidate import Candidate, candidate_of, label_of
-from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, verdict_of
+from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, Verdict, verdict_of
 from domain.imaging.model import Instance, InstanceHeader, PatientIdentity
 from domain.imaging.needs import judge
 from domain.imaging.phases import detect
@@ -34,7 +34,13 @@ def check(
     on: date,
     case_patient: PatientIdentity | None = None,
 ) -> Report:
-    """Judge files against a requirement set on the reference date `on`."""
+    """Judge files against a requirement set on the reference date `on`.
+
+    Of a set with alternatives the report is the best one's, and names that one as its site.
+    """
+    if requirement.one_of:
+        reports = [check(instances, each, on, case_patient) for each in requirement.one_of]
+        return min(reports, key=_preference)
     batch = sort_out(instances)
     found = batch.readable
     findings = [
@@ -85,6 +91,12 @@ def check(
         series=tuple(sorted(rows, key=lambda row: (row.series, row.role))),
         files=batch.files,
     )
+
+
+def _preference(report: Report) -> tuple[int, bool]:
+    """Best verdict first; then the set whose kind of examination is there at all."""
+    order: tuple[Verdict, ...] = ("adequate", "limited", "undetermined", "inadequate", "stop")
+    return order.index(report.verdict), "MODALITY_MISSING" in report.codes()
 
 
 def encode(report: Report) -> bytes:

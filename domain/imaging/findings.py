@@ -45,6 +45,7 @@ CODES: Final[dict[str, str]] = {
     "MIXED_ORIENTATION": "several orientations in one series",
     "GANTRY_TILT": "slices that are not at right angles to the direction of the stack",
     "THICK_SLICES": "slices thicker, or further apart, than the site's limit",
+    "THICK_FOR_VOLUMETRY": "good for reading, but too thick to measure volumes on",
     "THICKNESS_UNKNOWN": "slice thickness not stated",
     "LOW_INPLANE_RES": "pixels larger, or a matrix smaller, than the site's limit",
     "COVERAGE_SHORT": "less extent along the normal than the site needs",

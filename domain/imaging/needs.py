@@ -5,7 +5,7 @@ from datetime import date
 from typing import Final
 
 from domain.imaging.candidate import Candidate
-from domain.imaging.findings import SEVERITIES, Finding, Severity
+from domain.imaging.findings import SEVERITIES, Finding, Severity, decimal
 from domain.imaging.quality import quality
 from domain.imaging.requirement import Limit, Need, PhaseNeed, Requirement, SequenceNeed
 from domain.imaging.stacks import PARALLEL, dot
@@ -52,6 +52,7 @@ def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -
         if one.key not in seen:
             seen.add(one.key)
             findings += _joined(one, pool, quality(one, requirement, on, _limit_for(one, requirement)))
+    findings += _volumetry(chosen, requirement)
     if fitting and chosen and all(one.fit == "unknown" for one in chosen):
         wanted = ", ".join(requirement.regions)
         message = f"The headers do not show which region was examined ({wanted} needed): please tell us."
@@ -67,6 +68,29 @@ def _wrong(pool: list[Candidate], requirement: Requirement) -> Finding:
         "Please send the examination of that region."
     )
     return Finding(code="WRONG_ANATOMY", severity="inadequate", value=", ".join(shown), limit=wanted, message=message)
+
+
+def _volumetry(chosen: list[Candidate], requirement: Requirement) -> list[Finding]:
+    """A note when no stack is thin enough to measure volumes on."""
+    limit = requirement.volumetry_above
+    stated = [one.measures.thickness for one in chosen if one.measures.thickness is not None]
+    if limit is None or not stated or min(stated) <= limit.value:
+        return []
+    message = (
+        f"The thinnest slices have {decimal(min(stated))} mm: for measuring volumes please send a reconstruction of "
+        f"{decimal(limit.value)} mm or less, if there is one."
+    )
+    return [
+        Finding(
+            code="THICK_FOR_VOLUMETRY",
+            severity="note",
+            value=decimal(min(stated)),
+            unit="mm",
+            limit=decimal(limit.value),
+            source=limit.source,
+            message=message,
+        )
+    ]
 
 
 def _limit_for(one: Candidate, requirement: Requirement) -> Limit | None:

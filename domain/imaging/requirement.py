@@ -90,4 +90,6 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sequences: tuple[SequenceNeed, ...] = ()
     companions: tuple[SequenceNeed, ...] = ()
     """Other examinations that the site wants beside this one, by modality in `any_of`."""
+    one_of: tuple["Requirement", ...] = ()
+    """Sets one of which is enough, where a site accepts several kinds of examination; the best verdict counts."""
     vocabulary: Vocabulary = Vocabulary()

@@ -15,6 +15,7 @@ from domain.errors import MalformedNote, NoteSignatureInvalid
 from domain.ledger.note import (
     COSIGNATURE_HEADER,
     COSIGNATURE_V1,
+    COSIGNATURES,
     ED25519,
     Note,
     VerifierKey,
@@ -120,9 +121,9 @@ def read_unverified(note: bytes) -> Checkpoint:
 def open_checkpoint(note: bytes, keys: Sequence[VerifierKey]) -> SignedCheckpoint:
     """Opens a signed checkpoint: its origin's own key must have signed it.
 
-    At least one known 0x01 key named as the origin must have signed; and when the known keys include an 0x04
-    one of the origin, one of those too, so that the commit time cannot be stripped. Witnesses' keys may be
-    given as well.
+    At least one known 0x01 key named as the origin must have signed; and when the known keys include an 0x04 or 0x06
+    one of the origin, one of those too, so that neither the commit time nor what outlasts Ed25519 can be stripped.
+    Witnesses' keys may be given as well.
 
     Raises: MalformedNote. NoteSignatureInvalid; also when no keys are given.
     """
@@ -133,7 +134,7 @@ def open_checkpoint(note: bytes, keys: Sequence[VerifierKey]) -> SignedCheckpoin
     signed = {key.algorithm for key in verified if key.name == checkpoint.origin}
     if own != signed:
         raise NoteSignatureInvalid("the checkpoint lacks a signature of its origin's key")
-    cosigners = {(key.name, key.key_hash) for key in verified if key.algorithm == COSIGNATURE_V1}
+    cosigners = {(key.name, key.key_hash) for key in verified if key.algorithm in COSIGNATURES}
     times = {
         cosignature_time_s(line)
         for line in parsed.signatures

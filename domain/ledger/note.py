@@ -1,7 +1,8 @@
 """Signed notes: a text, a blank line, and signature lines (C2SP signed-note, tlog-cosignature).
 
-Two kinds of signature are known: 0x01, Ed25519 over the text; 0x04, a timestamped cosignature over a
-checkpoint's text. Everything else in a note is left alone as the signature of an unknown key.
+Three kinds of signature are known: 0x01, Ed25519 over the text; 0x04, a timestamped cosignature over a checkpoint's
+text; 0x06, a timestamped ML-DSA-44 cosignature over a checkpoint's origin, size and root. Everything else in a note is
+left alone as the signature of an unknown key.
 """
 
 import base64
@@ -12,16 +13,20 @@ from hashlib import sha256
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from domain.errors import BadPublicKey, BadSignature, MalformedNote, NoteSignatureInvalid
+from domain.ledger import cosignature_mldsa
+from domain.ledger.cosignature_mldsa import MAX_TIMESTAMP_S, ML_DSA_44
 from domain.ledger.keys import check_ed25519_public_key, verify_ed25519
 
 ED25519 = 0x01
 COSIGNATURE_V1 = 0x04
+COSIGNATURES = (COSIGNATURE_V1, ML_DSA_44)
+"""The kinds that carry a time."""
 # The limits of Go's note package (golang.org/x/mod/sumdb/note), which most readers of notes share.
 MAX_NOTE_BYTES = 1024 * 1024
 MAX_SIGNATURES = 100
-MAX_TIMESTAMP_S = 2**63 - 1
 COSIGNATURE_HEADER = "cosignature/v1\n"
 
 _TIMESTAMP_BYTES = 8
@@ -64,15 +69,18 @@ class VerifierKey(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not is_key_name(self.name):
             raise BadPublicKey("a key name is not empty and has no space, plus or control character")
-        if self.algorithm not in (ED25519, COSIGNATURE_V1):
+        if self.algorithm not in (ED25519, *COSIGNATURES):
             raise BadPublicKey("the verifier key's kind of signature is not supported")
-        check_ed25519_public_key(self.public_key)
+        if self.algorithm == ML_DSA_44:
+            cosignature_mldsa.check_mldsa_public_key(self.public_key)
+        else:
+            check_ed25519_public_key(self.public_key)
         if self.key_hash != _key_hash(self.name, self.algorithm, self.public_key):
             raise BadPublicKey("the verifier key's hash is not that of its name and key")
 
     @classmethod
     def make(cls, name: str, algorithm: int, public_key: bytes) -> "VerifierKey":
-        """The verifier key of a name, a kind of signature and a raw public key of 32 bytes."""
+        """The verifier key of a name, a kind of signature and a raw public key of 32 bytes (1,312 for ML-DSA-44)."""
         if not is_key_name(name) or not 0 <= algorithm <= 0xFF:
             raise BadPublicKey("the verifier key's name or kind of signature is not acceptable")
         return cls(name, _key_hash(name, algorithm, public_key), algorithm, public_key)
@@ -191,7 +199,7 @@ def _cosigned_message(text: str, timestamp_s: int) -> bytes:
 
 
 def cosignature_time_s(signature: NoteSignature) -> int:
-    """The POSIX seconds that a cosignature line of kind 0x04 carries. Raises: NoteSignatureInvalid."""
+    """The POSIX seconds that a cosignature line of kind 0x04 or 0x06 carries. Raises: NoteSignatureInvalid."""
     timestamp_s = int.from_bytes(signature.signature[:_TIMESTAMP_BYTES], "big")
     if len(signature.signature) <= _TIMESTAMP_BYTES or timestamp_s > MAX_TIMESTAMP_S:
         raise NoteSignatureInvalid("a cosignature has a time below 2^63 seconds and a signature")
@@ -221,6 +229,30 @@ def cosign(text: str, name: str, private_key: Ed25519PrivateKey, timestamp_s: in
     return NoteSignature(name, key.key_hash, timestamp_s.to_bytes(_TIMESTAMP_BYTES, "big") + signed)
 
 
+def cosign_mldsa(text: str, name: str, private_key: MLDSA44PrivateKey, timestamp_s: int) -> NoteSignature:
+    """Cosigns a checkpoint's origin, size and root as of a POSIX time in whole seconds (kind 0x06).
+
+    Raises: MalformedNote, BadPublicKey.
+    """
+    _check_text(text)
+    message = cosignature_mldsa.message_of(text, name, timestamp_s)
+    key = VerifierKey.make(name, ML_DSA_44, private_key.public_key().public_bytes_raw())
+    signed = cosignature_mldsa.sign(message, private_key)
+    return NoteSignature(name, key.key_hash, timestamp_s.to_bytes(_TIMESTAMP_BYTES, "big") + signed)
+
+
+def _verify_line(text: str, signer: VerifierKey, line: NoteSignature) -> None:
+    if signer.algorithm == ED25519:
+        verify_ed25519(signer.public_key, line.signature, _ed25519_message(text))
+        return
+    timestamp_s, signature = cosignature_time_s(line), line.signature[_TIMESTAMP_BYTES:]
+    if signer.algorithm == COSIGNATURE_V1:
+        verify_ed25519(signer.public_key, signature, _cosigned_message(text, timestamp_s))
+    else:
+        message = cosignature_mldsa.message_of(text, signer.name, timestamp_s)
+        cosignature_mldsa.verify_mldsa(signer.public_key, signature, message)
+
+
 def verify(note: Note, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
     """Those of the known keys that signed the note, in the order of its lines, each once.
 
@@ -238,11 +270,7 @@ def verify(note: Note, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
         if signer is None:
             continue
         try:
-            if signer.algorithm == ED25519:
-                verify_ed25519(signer.public_key, line.signature, _ed25519_message(note.text))
-            else:
-                message = _cosigned_message(note.text, cosignature_time_s(line))
-                verify_ed25519(signer.public_key, line.signature[_TIMESTAMP_BYTES:], message)
+            _verify_line(note.text, signer, line)
         except BadSignature as error:
             raise NoteSignatureInvalid("the signature of a known key does not hold") from error
         if signer not in verified:

@@ -5,8 +5,8 @@ from typing import Any
 
 _KNOWN = frozenset(
     "$ref title description type properties required additionalProperties items anyOf oneOf enum const pattern"
-    " minLength maxLength minimum maximum exclusiveMaximum exclusiveMinimum minItems maxItems format contentEncoding default"
-    " discriminator".split()
+    " minLength maxLength minimum maximum exclusiveMaximum exclusiveMinimum minItems maxItems format contentEncoding"
+    " default discriminator".split()
 )
 _TYPES: dict[str, Any] = {
     "object": dict,

@@ -20,6 +20,7 @@ from tests.api.people import (
     Stage,
     problem,
 )
+from tests.ledger_fixture import in_threads
 from tests.service_fixture import CT, ZERO, dicom
 
 DISCLAIMER = {"text_sha256": ZERO, "language": "en"}
@@ -155,6 +156,15 @@ def test_a_repeated_request_has_the_same_answer(stage: Stage) -> None:
     stage.consent("process")
     two = stage.write(PATIENT, "PUT", "/cases/{case}/disclaimer", DISCLAIMER, key="next", revision=1)
     assert (two.status_code, two.content, two.headers["etag"]) == (200, one.content, '"2"')
+
+
+def test_equal_requests_at_one_moment_have_one_answer(stage: Stage) -> None:
+    """However many arrive together under one key, one specialist and one case come about, and all are told of them."""
+    headers = {"Idempotency-Key": "together"}
+    for who, path, body in ((ADMINISTRATOR, "/specialists", SPECIALIST), (PATIENT, "/cases", OPEN)):
+        answers = in_threads(6, lambda _, w=who, p=path, b=body: stage.ask(w, "POST", p, json=b, headers=headers))
+        assert {each.status_code for each in answers} == {201}
+        assert len({each.content for each in answers}) == 1
 
 
 def test_a_repeated_upload_has_the_same_answer_with_its_check(stage: Stage) -> None:

@@ -83,7 +83,7 @@ def test_a_case_goes_from_opening_to_a_shared_opinion(stage: Stage) -> None:
 
 
 def test_reads_are_on_record_before_they_are_answered(stage: Stage) -> None:
-    """Case, trail, record, file and opinion are shown to who may see them; each read is an entry, which the trail has."""
+    """Case, trail, record, file and opinion are shown to who may see them; each read is an entry."""
     stage.until_shared()
     case = stage.ask(COORDINATOR, "GET", "/cases/{case}")
     said = case.json()

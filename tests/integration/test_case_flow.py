@@ -43,6 +43,7 @@ def test_a_case_goes_from_opening_to_a_shared_opinion_and_its_bundle_verifies(
         share = walk.share()
         outcome, text = service.shares.open(request(*ONCOLOGIST), walk.case, share)
         assert text.opinion.content.resectability == "potentially_resectable_after_conversion"
+        assert text.opinion.accepted_limits == ("12.5 mm only",)
         assert outcome.index > signed.index
         keys = service.keys
         trust = TrustedKeys(keys.origin, (keys.checkpoint_verifier(),), (keys.entry_verifier(),))

@@ -23,7 +23,6 @@ FOLDERS = [
     "ct10_gap_contiguous_numbers",
     "mr03_two_slices",
 ]
-SITES = {"liver": "liver-ct", "any": "any"}
 VERDICTS = {"REPEAT": "inadequate", "WRONG REGION": "inadequate"}
 OURS = {"MISSING_SLICE_INSIDE": "MISSING_SLICE", "NO_CONTRAST": "NO_CONTRAST_EVIDENCE"}
 """Neutral names that are called otherwise here. A late first instance number is a note of its own, because it proves
@@ -49,7 +48,7 @@ def expected(folder: str) -> dict[str, Any]:
 def judged(folder: Path, ask: str, on: date) -> Report:
     """The report on every file of a folder."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    return check(read(files), requirement(SITES[ask]), on)
+    return check(read(files), requirement(ask), on)
 
 
 def reported(report: Report, code: str) -> bool:

@@ -24,13 +24,15 @@ def judge(instances: list[Instance], site: str = "any", on: date = ON, **more: A
         assert finding.severity in SEVERITIES
         assert finding.message.endswith(".")
         assert "\n" not in finding.message
+    ranks = [(SEVERITIES.index(finding.severity), finding.code, finding.series) for finding in report.findings]
+    assert ranks == sorted(ranks)
     assert msgspec.json.decode(encode(report), type=Report) == report
     return report
 
 
 def codes(report: Report) -> set[str]:
-    """Codes of a report without the notes that every file earns."""
-    return set(report.codes()) - {"PHI_PRESENT"}
+    """Codes of a report without the notes that every synthetic liver earns."""
+    return set(report.codes()) - {"PHI_PRESENT", "THICK_FOR_VOLUMETRY"}
 
 
 def changed(instances: list[Instance], index: int, **changes: Any) -> list[Instance]:
@@ -41,11 +43,11 @@ def changed(instances: list[Instance], index: int, **changes: Any) -> list[Insta
 
 
 def test_a_triple_phase_liver_is_adequate() -> None:
-    """Real files of three timed phases, thin and long enough, earn nothing but the note about identity."""
+    """Real files of three timed phases, thin and long enough, earn nothing but two notes."""
     files = {name: content for series in triple_phase() for name, content in files_of(series).items()}
     report = judge(read(files), "liver-ct")
     assert report.verdict == "adequate"
-    assert report.codes() == ("PHI_PRESENT",)
+    assert report.codes() == ("PHI_PRESENT", "THICK_FOR_VOLUMETRY")
     assert [row.phase for row in report.series] == ["arterial", "portal", "delayed"]
     assert report.files["dicom"] == 270
 
@@ -56,6 +58,19 @@ def test_the_order_of_files_changes_nothing() -> None:
     expected = encode(judge(instances, "liver-ct"))
     assert encode(judge(instances[::-1], "liver-ct")) == expected
     assert encode(judge(instances[100:] + instances[:100], "liver-ct")) == expected
+
+
+def test_thin_slices_serve_volumetry() -> None:
+    """With 1.25 mm slices nothing is said about volumetry."""
+    thin = [msgspec.structs.replace(s, thickness=1.25, step=1.25, count=180) for s in triple_phase()]
+    assert judge(instances_of(*thin), "liver-ct").codes() == ()
+
+
+def test_either_examination_of_the_liver_will_do() -> None:
+    """Asked for the liver, a good CT is judged as CT, and an MRI as MRI."""
+    assert judge(instances_of(*triple_phase()), "liver").site == "liver-ct"
+    report = judge(instances_of(Series(sop_class=MR, modality="MR", description="t2 ax")), "liver")
+    assert (report.site, report.verdict) == ("liver-mr", "inadequate")
 
 
 @pytest.mark.parametrize(

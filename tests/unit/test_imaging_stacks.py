@@ -83,7 +83,7 @@ def test_another_matrix_is_another_stack() -> None:
 
 def test_a_change_of_spacing_is_no_hole() -> None:
     """Thin slices below and thick ones above are uneven and mixed, and none is missing."""
-    thin, thick = Series(count=12, step=2.5, thickness=2.5), Series(count=12, step=5, start=32.5, thickness=5)
+    thin, thick = Series(count=16, step=2.5, thickness=2.5), Series(count=12, step=5, start=42.5, thickness=5)
     report = report_of(headers(thin, thick))
     assert set(report.codes()) == {"UNEVEN_SPACING", "MIXED_THICKNESS"}
 
