@@ -6,10 +6,10 @@ UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve check format lock clean
+.PHONY: help demo test serve bench bench-tiny check format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/ready ## one case, end to end, over HTTP on an embedded database
 	@$(BIN)/caseledger demo
@@ -19,6 +19,15 @@ test: .venv/ready ## every test, on a PostgreSQL that they start themselves
 
 serve: .venv/ready ## run the service
 	@exec $(BIN)/caseledger serve
+
+bench: .venv/ready ## every benchmark against its peer; some ten minutes, writes benchmarks/results/latest.json
+	@$(BIN)/python -m benchmarks
+
+bench-tiny: .venv/ready ## the same at tiny sizes: that it works, never how fast
+	@$(BIN)/python -m benchmarks --tiny
+
+bench-%: .venv/ready ## one row, such as bench-append-8
+	@$(BIN)/python -m benchmarks $*
 
 check: .venv/ready ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -52,7 +61,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input install
 
 # Keeps the versions that are locked; `make lock UPGRADE=--upgrade` takes the newest that the ranges allow.
 UPGRADE ?=
-COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --extra service --python-version 3.11 --no-annotate \
   --no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
 lock: .venv-lock/compiled ## write both lock files anew from pyproject.toml

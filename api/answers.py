@@ -13,8 +13,11 @@ from application.outcome import Outcome
 from domain.case.actor import is_assignee, is_coordinator, is_patient
 from domain.case.events import CaseOpened, ConsentGranted, OpinionShared, OpinionSigned, RecordReceived, ShareOpened
 from domain.errors import CaseNotFound, Refused, SignatureRefused, StaleRevision
+from domain.hold import LegalHoldPlaced
 from domain.ledger.bundle import case_stream
 from domain.ledger.receipt import Receipt
+from domain.privacy import ErasureRequested
+from domain.service_key import ServiceKeyProposed
 from domain.signing_key import KeyEnrolmentRequested
 from domain.specialist import SpecialistRegistered
 
@@ -34,6 +37,8 @@ class Made(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     share: str | None = None
     specialist: str | None = None
     key: str | None = None
+    erasure_request: str | None = None
+    hold: str | None = None
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,8 +98,12 @@ def written_of(outcome: Outcome) -> Written:
                 made["share"] = event.share
             case SpecialistRegistered():
                 made["specialist"] = event.specialist
-            case KeyEnrolmentRequested():
+            case KeyEnrolmentRequested() | ServiceKeyProposed():
                 made["key"] = event.key
+            case ErasureRequested():
+                made["erasure_request"] = event.request.removeprefix("privacy-")
+            case LegalHoldPlaced():
+                made["hold"] = event.hold
     return Written(
         stream=outcome.stream,
         revision=outcome.revision,

@@ -14,11 +14,27 @@ from api.ask import Asks
 from api.auth import Authentication, well_formed_path
 from api.bodies import MAX_BODY_BYTES
 from api.clock import server_clock
+from api.condition import NOTHING_WATCHED, Watched
 from api.json_body import StrictJson
 from api.observe import Observed
 from api.openapi import CONFIG
 from api.problems import problem_response
-from api.routes import cases, consents, ledger, people, records, review
+from api.routes import (
+    cases,
+    consents,
+    dicomweb,
+    documents,
+    documents,
+    imaging,
+    ledger,
+    log,
+    people,
+    pictures,
+    privacy,
+    records,
+    review,
+    transfers,
+)
 from api.streaming import UPLOADS
 from api.tokens import Tokens
 from api.views import Views
@@ -35,6 +51,7 @@ def create_app(
     *,
     clock: Callable[[], int] = server_clock,
     threads: int = THREADS,
+    watched: Watched = NOTHING_WATCHED,
 ) -> Litestar:
     """The application; `clock` gives microseconds since 1970 UTC. The caller owns and closes what it hands in.
 
@@ -59,12 +76,20 @@ def create_app(
             *cases.HANDLERS,
             *consents.HANDLERS,
             *records.HANDLERS,
+            *imaging.HANDLERS,
+            *transfers.HANDLERS,
+            *pictures.HANDLERS,
+            *documents.HANDLERS,
+            *dicomweb.HANDLERS,
             *review.HANDLERS,
+            *privacy.HANDLERS,
             *people.HANDLERS,
             *ledger.HANDLERS,
+            *log.HANDLERS,
         ],
         dependencies={
             "service": Provide(lambda: service, sync_to_thread=False, use_cache=True),
+            "watched": Provide(lambda: watched, sync_to_thread=False, use_cache=True),
             "reading": Provide(asks.reading),
             "preparing": Provide(asks.preparing),
             "making": Provide(asks.making),
@@ -81,6 +106,6 @@ def create_app(
         logging_config=None,
         debug=False,
     )
-    app.state[records.UPLOAD_THREADS] = uploads
+    app.state[transfers.UPLOAD_THREADS] = uploads
     app.asgi_handler = Observed(app.asgi_handler)
     return app

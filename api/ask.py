@@ -23,7 +23,7 @@ from application.ledger.entries import IdempotencyKey
 from application.request import Request as Asking
 from application.request import idempotency_key
 from application.service import Service
-from domain.errors import InvalidInput, PreconditionRequired
+from domain.errors import InvalidInput, PreconditionRequired, WrongRole
 
 _KEY = re.compile(r"[\x21-\x7e]{1,100}")
 _REVISION = re.compile(r'"([1-9][0-9]{0,15})"')
@@ -113,6 +113,9 @@ class Asks:
 
     def _ask(self, request: Http, now: int, **more: Any) -> Ask:
         principal: Principal = request.user
+        if principal.role == "witness":
+            # No case is theirs, and nothing that they ask for is put on a case's record.
+            raise WrongRole("a witness reads the log's tiles, and nothing else")
         asking = Asking(id=principal.id, role=principal.role, cause=cause_of(request.scope), now=now, **more)
         return Ask(service=self._service, views=self._views, by=asking)
 

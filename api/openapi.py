@@ -16,16 +16,30 @@ from api.answers import Written
 from api.auth import SCHEMA
 from api.json_body import StrictJson
 from api.problems import Problem
+from api.routes import documents, log, pictures
 from api.routes.records import Received
 from api.routes.review import ShareOpened
 from api.shown import Shown
+from domain.imaging.findings import Report
 from domain.ledger.receipt import Receipt
 
-ANSWERS = (Written, Received, ShareOpened, Receipt, Problem, *Shown.__subclasses__())
+ANSWERS = (
+    Written,
+    Received,
+    ShareOpened,
+    Receipt,
+    Problem,
+    Report,
+    *log.ANSWERS,
+    *pictures.ANSWERS,
+    *documents.ANSWERS,
+    *Shown.__subclasses__(),
+)
 """What answers hold. With the bodies that handlers take, that is every schema."""
 
 _REQUIRED = {"If-Match", "Idempotency-Key", "Content-Disposition"}
-_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"application/octet-stream": _BYTES}
 _TEXT = {"schema": {"type": "string"}}
 
 
@@ -63,11 +77,27 @@ def _finish(operation: dict[str, Any]) -> None:
     match operation["operationId"]:
         case "addFile":
             operation["requestBody"] = {"required": True, "content": _FILE}
+        case "addArchive":
+            operation["requestBody"] = {"required": True, "content": {"application/zip": _BYTES}}
+        case "continueTransfer":
+            operation["requestBody"] = {"required": True, "content": {"application/partial-upload": _BYTES}}
+        case "storeInstances" | "storeStudy" | "storeInstancesInUpload" | "storeStudyInUpload":
+            related = 'multipart/related; type="application/dicom"'
+            operation["requestBody"] = {"required": True, "content": {related: _BYTES}}
         case "getFile":
             operation["responses"]["200"]["content"] = _FILE
+        case "getPicture":
+            operation["responses"]["200"]["content"] = {"image/png": _BYTES}
+        case "getImagingReport":
+            operation["responses"]["200"]["content"] = {"text/html": _TEXT}
         case "withdrawConsent":
             operation["requestBody"]["required"] = False
-        case "getCheckpoint" | "getVerifierKeys":
+        case "getTile" | "getEntryBundle":
+            operation["responses"]["200"]["content"] = _FILE
+        case "proveInclusion":
+            proof = {"schema": {"$ref": "#/components/schemas/InclusionProof"}}
+            operation["responses"]["200"]["content"] = {"application/json": proof, "text/plain": _TEXT}
+        case "getCheckpoint" | "getVerifierKeys" | "getKeyOpenings" | "getMetrics":
             operation["responses"]["200"]["content"] = {"text/plain": _TEXT}
 
 

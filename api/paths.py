@@ -9,6 +9,8 @@ from litestar.params import FromPath
 from domain.errors import (
     CaseNotFound,
     EntryNotFound,
+    ErasureRequestNotFound,
+    HoldNotFound,
     KeyNotFound,
     NotFound,
     ShareNotFound,
@@ -27,7 +29,10 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], type[NotFound]]] = {
     "upload": (_UUID, UploadNotFound),
     "key": (_KEY, KeyNotFound),
     "share": (_ID, ShareNotFound),
+    "erasure": (_UUID, ErasureRequestNotFound),
+    "hold": (_ID, HoldNotFound),
     "sha256": (_SHA256, NotFound),
+    "tile": (re.compile(r"/[0-9xp./]{1,40}"), NotFound),
     # Litestar's own page for what is not there below /schema; a problem document is as good.
     "path": (re.compile("(?!)"), NotFound),
 }

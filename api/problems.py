@@ -22,6 +22,7 @@ from domain.errors import (
     IntegrityFailure,
     InvalidInput,
     MalformedBody,
+    OffsetMismatch,
     TruncatedUpload,
     Unavailable,
 )
@@ -88,6 +89,8 @@ def problem_response(request: Request[Any, Any, Any], exception: Exception) -> R
             log.error("integrity_failure", code=error.code, cause=cause_of(request.scope))
         if isinstance(error, BadToken):
             headers["WWW-Authenticate"] = 'Bearer realm="caseledger", error="invalid_token"'
+        if isinstance(error, OffsetMismatch) and error.expected is not None:
+            headers |= {"Upload-Offset": str(error.expected), "Upload-Complete": "?0"}
         if isinstance(error, Unavailable):
             headers["Retry-After"] = RETRY_AFTER_S
         detail = str(error) if status != 500 or isinstance(error, IntegrityFailure) else None

@@ -1,21 +1,29 @@
 """How state, views and texts become what reads show, and how much of it a role sees."""
 
+from collections.abc import Sequence
+
 from api.clock import instant, instant_or_none
 from api.shown import (
     CaseContentShown,
     CaseShown,
     ConsentShown,
+    FileRefused,
     FileShown,
+    FileTaken,
+    ImagingShown,
     ManifestShown,
     OpinionListed,
     OpinionShown,
     OriginalVerdictShown,
+    OverruledShown,
     RecordShown,
     ShareShown,
     TrailEntry,
+    TransferShown,
     UploadShown,
 )
 from application.reading import NOTICE, SignedOpinionText
+from application.records.resumable import PartStatus
 from application.records.uploads import UploadStatus
 from domain.records import Manifest
 from projections.case_view import CaseContent, CaseView
@@ -58,6 +66,8 @@ def _content(content: CaseContent, role: str) -> CaseContentShown:
         disclaimer=state is not None and state.disclaimer,
         checklist=() if state is None else state.checklist,
         imaging_site=None if state is None else state.imaging_site,
+        imaging=_imaging(content),
+        imaging_unchecked=() if state is None else tuple(each.record for each in state.unchecked_imaging()),
         records=tuple(
             RecordShown(
                 record=each.record,
@@ -70,6 +80,27 @@ def _content(content: CaseContent, role: str) -> CaseContentShown:
         opinions=_opinions(content, role),
         consents=_consents(content) if inside else None,
         shares=_shares(content) if inside else None,
+    )
+
+
+def _imaging(content: CaseContent) -> ImagingShown | None:
+    state, facts = content.state, content.imaging
+    if state is None or state.imaging is None or facts is None:
+        return None
+    overruled = None
+    if facts.was is not None:
+        overruled = OverruledShown(was=facts.was, by=facts.overruled_by or "", reason=facts.overruled_because or "")
+    return ImagingShown(
+        verdict=state.imaging.verdict,
+        records=state.imaging.records,
+        findings=facts.findings,
+        report_sha256=state.imaging.report_sha256,
+        requirement=facts.requirement,
+        checked_on=facts.checked_on,
+        valid_until=state.imaging.valid_until,
+        accepted_limits=state.imaging.accepted_limits,
+        overruled=overruled,
+        advice=facts.advice,
     )
 
 
@@ -179,7 +210,7 @@ def manifest_shown(record: str, manifest: Manifest) -> ManifestShown:
     )
 
 
-def upload_shown(status: UploadStatus) -> UploadShown:
+def upload_shown(status: UploadStatus, parts: Sequence[PartStatus] = ()) -> UploadShown:
     """An upload, without its record's id, which is nobody's before there is a record."""
     return UploadShown(
         upload=status.upload,
@@ -189,4 +220,25 @@ def upload_shown(status: UploadStatus) -> UploadShown:
         files=status.files,
         total_bytes=status.total_bytes,
         opened_at=instant(status.opened_at),
+        transfers=tuple(map(transfer_shown, parts)),
+    )
+
+
+def transfer_shown(status: PartStatus) -> TransferShown:
+    """A transfer, for who sends it."""
+    file, unpacked = status.taken, status.unpacked
+    refused = unpacked.refused if unpacked else ()
+    return TransferShown(
+        transfer=status.part,
+        kind=status.kind,
+        name=status.name,
+        done=status.done,
+        offset=status.offset,
+        length=status.length,
+        file=FileTaken(sha256=file.sha256, bytes=file.bytes, media_type=file.media_type, reason=file.reason)
+        if file
+        else None,
+        taken=unpacked.taken if unpacked else None,
+        skipped=unpacked.skipped if unpacked else None,
+        refused=tuple(FileRefused(name=each.name, code=each.code, reason=each.reason) for each in refused),
     )

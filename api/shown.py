@@ -5,8 +5,22 @@ from typing import Literal
 import msgspec
 
 from api.clock import Instant
-from domain.case.events import ChecklistItem, ConsentKind, Coverage, Opinion, Phase, Reason, Recipient, RecordPin
+from domain.case.events import (
+    ChecklistItem,
+    ConsentKind,
+    Coverage,
+    Opinion,
+    Phase,
+    Reason,
+    Recipient,
+    RecordPin,
+    RepeatAdvice,
+)
 from domain.case.events import RecordKind as Kind
+from domain.privacy import Ground, Scope, Status
+from domain.privacy import Reason as ErasureReason
+from domain.service_key import Purpose
+from domain.signing_key import KeyStatus
 from domain.values import Organ, Resectability
 
 
@@ -44,6 +58,29 @@ class RecordShown(Shown, frozen=True, kw_only=True):
     quarantined: bool
 
 
+class OverruledShown(Shown, frozen=True, kw_only=True):
+    """That a technician judged otherwise than the check."""
+
+    was: str
+    by: str
+    reason: str
+
+
+class ImagingShown(Shown, frozen=True, kw_only=True):
+    """The newest imaging check, and what people made of it. `findings` are codes; the report explains them."""
+
+    verdict: str
+    records: tuple[str, ...]
+    findings: tuple[str, ...]
+    report_sha256: str
+    requirement: str
+    checked_on: str
+    valid_until: str | None
+    accepted_limits: tuple[str, ...]
+    overruled: OverruledShown | None
+    advice: tuple[RepeatAdvice, ...]
+
+
 class OpinionListed(Shown, frozen=True, kw_only=True):
     """What an opinion comes to."""
 
@@ -79,6 +116,9 @@ class CaseContentShown(Shown, frozen=True, kw_only=True):
     disclaimer: bool
     checklist: tuple[ChecklistItem, ...]
     imaging_site: str | None
+    imaging: ImagingShown | None
+    imaging_unchecked: tuple[str, ...]
+    """Imaging records whose check is queued."""
     records: tuple[RecordShown, ...]
     opinions: tuple[OpinionListed, ...]
     consents: tuple[ConsentShown, ...] | None
@@ -101,6 +141,57 @@ class CaseShown(Shown, frozen=True, kw_only=True):
     due_by: str | None
     clock: Literal["running", "paused", "stopped"] | None
     content: CaseContentShown | None
+
+
+class HoldShown(Shown, frozen=True, kw_only=True):
+    """A legal hold."""
+
+    hold: str
+    reason: str
+    authority: str
+    placed_by: str
+    placed_at: Instant
+    released_at: Instant | None
+
+
+class HoldsShown(Shown, frozen=True, kw_only=True):
+    """The holds of a case after the first `position` entries of the log; `revision` is theirs, 0 for none."""
+
+    case: str
+    revision: int
+    position: int
+    stands: bool
+    holds: tuple[HoldShown, ...]
+
+
+class ErasureStep(Shown, frozen=True, kw_only=True):
+    """One thing that happened to an erasure request."""
+
+    index: int
+    kind: str
+    actor: str
+    role: str
+    recorded_at: Instant
+
+
+class ErasureRequestShown(Shown, frozen=True, kw_only=True):
+    """What became of an erasure request, after the first `position` entries of the log; the checkpoint covers them."""
+
+    request: str
+    case: str
+    scope: Scope
+    record: str | None
+    reason: ErasureReason
+    status: Status
+    due_by: str
+    overdue: bool
+    """Neither refused nor executed, and its month is over."""
+    ground: Ground | None
+    explanation: str | None
+    steps: tuple[ErasureStep, ...]
+    revision: int
+    position: int
+    checkpoint: str
 
 
 class TrailEntry(Shown, frozen=True, kw_only=True):
@@ -175,8 +266,35 @@ class ManifestShown(Shown, frozen=True, kw_only=True):
     files: tuple[FileShown, ...]
 
 
+class FileRefused(Shown, frozen=True, kw_only=True):
+    """A file of an archive that was not taken: its path, the code of a problem, and a sentence."""
+
+    name: str
+    code: str
+    reason: str
+
+
+class TransferShown(Shown, frozen=True, kw_only=True):
+    """How far a file, or an archive, is that may come in several goes, and what became of it once it is `done`.
+
+    `offset` is the byte where it goes on, `length` the bytes of the whole once announced. Of an archive, so many files
+    were `taken`, so many directories of media `skipped`, and these `refused`.
+    """
+
+    transfer: str
+    kind: Literal["file", "archive"]
+    name: str
+    done: bool
+    offset: int
+    length: int | None
+    file: "FileTaken | None" = None
+    taken: int | None = None
+    skipped: int | None = None
+    refused: tuple[FileRefused, ...] = ()
+
+
 class UploadShown(Shown, frozen=True, kw_only=True):
-    """How far an upload is."""
+    """How far an upload is: files that are there whole, and transfers that began."""
 
     upload: str
     case: str
@@ -185,6 +303,7 @@ class UploadShown(Shown, frozen=True, kw_only=True):
     files: int
     total_bytes: int
     opened_at: Instant
+    transfers: tuple[TransferShown, ...] = ()
 
 
 class FileTaken(Shown, frozen=True, kw_only=True):
@@ -197,7 +316,11 @@ class FileTaken(Shown, frozen=True, kw_only=True):
 
 
 class KeyShown(Shown, frozen=True, kw_only=True):
-    """An actor's signing key; its signatures count once it is `enrolled`."""
+    """An actor's signing key; its signatures count while it is `enrolled`.
+
+    Of a key that was replaced or revoked, those up to the log's entry `stopped_at` do, and those made since
+    `compromised_since` are in doubt.
+    """
 
     key: str
     algorithm: Literal["ed25519"]
@@ -205,7 +328,32 @@ class KeyShown(Shown, frozen=True, kw_only=True):
     owner: str
     owner_role: str
     enrolled: bool
+    status: KeyStatus
+    successor: str | None
+    stopped_at: int | None
+    compromised_since: Instant | None
     revision: int
+
+
+class ServiceKeyShown(Shown, frozen=True, kw_only=True):
+    """A key of the log's own, or of a witness, in the verifier key notation of C2SP signed-note."""
+
+    key: str
+    purpose: Purpose
+    vkey: str
+    status: KeyStatus
+    replaces: str | None
+    successor: str | None
+
+
+class SuspectShown(Shown, frozen=True, kw_only=True):
+    """An entry whose actor's signature is in doubt; it holds, and somebody has to look at it."""
+
+    index: int
+    case: str | None
+    kind: str
+    actor: str
+    recorded_at: Instant
 
 
 class PreparedShown(Shown, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from api.roles import HumanRole
 from domain.errors import BadToken
 from domain.values import Identifier
 
@@ -19,11 +20,6 @@ AUDIENCE = "caseledger"
 MAX_TOKEN_CHARACTERS = 2048
 MAX_LIFETIME_S = 31 * 24 * 3600
 LEEWAY_S = 5
-
-HumanRole = Literal[
-    "patient", "coordinator", "technician", "specialist", "translator", "oncologist", "compliance", "administrator"
-]
-"""Every role but `service`, which nobody signs in as."""
 
 _RESERVED = frozenset({"service", "unknown-patient"})
 _Seconds = Annotated[int, msgspec.Meta(ge=0, lt=2**40)]

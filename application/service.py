@@ -5,25 +5,38 @@ from typing import Any
 import msgspec
 from psycopg_pool import ConnectionPool
 
+from application import post_quantum
 from application.accesses import Accesses
 from application.bundles import Bundles
 from application.cases import Cases
+from application.cosignatures import Cosignatures
+from application.derived import Derived
+from application.documents.documents import Documents
+from application.erasure import Erasures
+from application.holds import LegalHolds
 from application.imaging_checks import ImagingChecks
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
+from application.ledger.keks import Keks
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.recorder import LedgerRecorder
 from application.ledger.store import Ledger
 from application.opinions import Opinions
+from application.pictures.pictures import Pictures
+from application.privacy import PrivacyRequests
 from application.reading import Reading
 from application.records.blob_keys import BlobKeys, RecordSealer
 from application.records.intake import Intake
 from application.records.receiving import Receiving
+from application.records.resumable import Resumable
 from application.records.vault import Vault
+from application.sandbox import Sandbox
+from application.service_keys import ServiceKeys
 from application.shares import Shares
 from application.signing_keys import SigningKeys
 from application.specialists import Specialists
+from domain.ledger.cosignature_policy import Policy
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,26 +51,48 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     accesses: Accesses
     reading: Reading
     signing_keys: SigningKeys
+    service_keys: ServiceKeys
     specialists: Specialists
     opinions: Opinions
     shares: Shares
     receiving: Receiving
     imaging_checks: ImagingChecks
+    pictures: Pictures
+    documents: Documents
     bundles: Bundles
+    cosignatures: Cosignatures
+    privacy: PrivacyRequests
+    holds: LegalHolds
+    erasures: Erasures
+    vault: Vault
+    keks: Keks
 
 
 def assemble(
-    keys: KeyFiles, pool: ConnectionPool[Any], appender: Appender, checkpoints: Checkpoints, vault: Vault
+    keys: KeyFiles,
+    pool: ConnectionPool[Any],
+    appender: Appender,
+    checkpoints: Checkpoints,
+    vault: Vault,
+    policy: Policy | None = None,
 ) -> Service:
     """Wire the use cases; the caller owns, starts and closes pool and appender."""
-    keyring = Keyring(pool, keys.kek)
+    keks = Keks(keys.place / "keys", keys.locker)
+    keyring = Keyring(pool, keys.kek, keks.read)
     recorder = LedgerRecorder(pool, appender, checkpoints)
     ledger = Ledger(recorder, keys, keyring)
     cases = Cases(ledger, keyring)
     accesses = Accesses(ledger, cases)
     blob_keys = BlobKeys(pool, keyring)
-    signing_keys = SigningKeys(ledger, keyring, keys.origin)
+    sealer = RecordSealer(keyring)
+    derived, sandbox = Derived(pool, keyring), Sandbox()
+    intake = Intake(pool, vault, sealer)
+    signing_keys = SigningKeys(pool, ledger, keyring, keys.origin)
+    service_keys = ServiceKeys(pool, ledger, keyring, checkpoints.live, keys.origin)
     specialists = Specialists(ledger, keyring)
+    cosignatures = Cosignatures(checkpoints, post_quantum.load(keys.place, keys.origin, keys.locker), policy)
+    holds = LegalHolds(ledger, cases, accesses)
+    privacy = PrivacyRequests(ledger, cases, accesses, holds)
     return Service(
         keys=keys,
         pool=pool,
@@ -68,10 +103,19 @@ def assemble(
         accesses=accesses,
         reading=Reading(ledger, accesses, vault, blob_keys),
         signing_keys=signing_keys,
+        service_keys=service_keys,
         specialists=specialists,
         opinions=Opinions(ledger, keys, cases, signing_keys, specialists),
         shares=Shares(ledger, cases, accesses),
-        receiving=Receiving(cases, Intake(pool, vault, RecordSealer(keyring)), blob_keys),
-        imaging_checks=ImagingChecks(cases, vault, blob_keys),
-        bundles=Bundles(pool, ledger, checkpoints, accesses, keys.origin),
+        receiving=Receiving(cases, intake, blob_keys, Resumable(intake, vault, sealer)),
+        imaging_checks=ImagingChecks(ledger, cases, accesses, vault, blob_keys),
+        documents=Documents(cases, accesses, vault, blob_keys, derived, sandbox),
+        pictures=Pictures(ledger, cases, accesses, vault, blob_keys, derived, sandbox),
+        bundles=Bundles(pool, ledger, checkpoints, accesses, service_keys, cosignatures, keys.origin),
+        cosignatures=cosignatures,
+        privacy=privacy,
+        holds=holds,
+        erasures=Erasures(pool, ledger, keyring, cases, privacy, holds),
+        vault=vault,
+        keks=keks,
     )

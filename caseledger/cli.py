@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from caseledger.settings import Settings, read
-from domain.errors import CaseLedgerError
+from domain.errors import CaseLedgerError, InvalidInput
 
 FAILED = 1
 INTERRUPTED = 130
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except CaseLedgerError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed: this needs the service, pip install 'caseledger[service]'")
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more while it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,13 +70,15 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands, "serve", _serve, "run the service until SIGTERM or SIGINT")
 
+    add(commands, "work", _work, "do jobs, such as imaging checks, and nothing else, until SIGTERM or SIGINT")
+
     token = add(commands, "token", _token, "print a bearer token; needs no database")
     token.add_argument("--role", required=True, choices=_roles(), metavar="ROLE", help=", ".join(_roles()))
     token.add_argument("--subject", required=True, help="the id that whoever holds the token acts under")
     token.add_argument("--ttl-s", type=int, default=3600, metavar="S", help="seconds that it is good for (3600)")
 
     key = commands.add_parser(
-        "key", help="make a signing key, or prove that one is held", formatter_class=shape
+        "key", help="make or replace a signing key, or prove that one is held", formatter_class=shape
     ).add_subparsers(title="commands", metavar="COMMAND", required=True)
     made = add(key, "new", _key_new, "make an Ed25519 key in a new file; prints key id and public key")
     made.add_argument("file", type=Path, metavar="FILE")
@@ -83,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     proof.add_argument("--origin", required=True, help="the ledger's name, as GET /checkpoint and `keys` show it")
     proof.add_argument("--owner", required=True, metavar="ID", help="the id that the key's owner acts under")
 
+    rotate = add(key, "rotate", _key_rotate, "make the log's next key; prints the JSON body that proposes it")
+    rotate.add_argument("purpose", choices=("entry", "checkpoint"), metavar="entry|checkpoint")
+
     sign = add(commands, "sign", _sign, "check a prepared opinion, show it, sign it; prints the JSON body to submit")
     sign.add_argument("prepared", type=Path, metavar="PREPARED.json")
     sign.add_argument("--key", type=Path, required=True, metavar="FILE")
@@ -90,15 +97,56 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands, "keys", _keys, "print the public keys that `verify --keys` trusts; needs no database")
 
-    verify = add(commands, "verify", _verify, "verify a case's bundle offline")
-    verify.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify = add(commands, "verify", _verify, "verify a case's bundle offline, or every entry of a log")
+    verify.set_defaults(wrong_usage=verify.error)
+    verify.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
     verify.add_argument("--keys", type=Path, metavar="FILE", help="public keys to trust; without: consistency only")
+    verify.add_argument("--witnesses", type=Path, metavar="FILE", help="ask for the quorum of this policy (C2SP)")
+    verify.add_argument("--tsa", type=Path, metavar="FILE", help="judge time stamps by these certificates (PEM)")
     verify.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    log = verify.add_argument_group("a whole log, instead of a bundle")
+    log.add_argument("--log", action="store_true", help="every entry up to a checkpoint; by default of this ledger")
+    log.add_argument("--database", metavar="URL", help="the ledger in this PostgreSQL")
+    log.add_argument("--tiles", metavar="PLACE", help="C2SP tiles with entry bundles: a directory or an address")
+    log.add_argument("--token", type=Path, metavar="FILE", help="bearer token for that address")
+    log.add_argument("--checkpoint", type=Path, metavar="FILE", help="up to this checkpoint, not to the newest")
+    log.add_argument("--since", type=Path, metavar="FILE", help="older checkpoint, which the log has to extend")
+    log.add_argument("--openings", type=Path, metavar="FILE", help="what the streams of keys hold (GET /key-openings)")
+    log.add_argument("--jobs", type=int, metavar="N", help="processes (one a core)")
+
+    monitor = add(commands, "monitor", _monitor, "watch a log: re-hash what is stored, hold checkpoints together")
+    monitor.add_argument("--database", metavar="URL", help="the ledger in this PostgreSQL (this ledger's own)")
+    monitor.add_argument("--keys", type=Path, metavar="FILE", help="public keys to trust (this ledger's own)")
+    monitor.add_argument("--state", type=Path, metavar="FILE", help="where the last good checkpoint is kept")
+    monitor.add_argument("--once", action="store_true", help="one pass; status 1 where something does not hold")
+
+    imaging = add(commands, "imaging-check", _imaging_check, "check a folder or zip of images; needs no database")
+    imaging.add_argument("place", type=Path, metavar="FOLDER_OR_ZIP")
+    imaging.add_argument("--site", required=True, help="requirement set, as liver-ct or rectum-mr; `any` asks least")
+    imaging.add_argument("--on", metavar="DAY", help="reference date, as 2026-11-01 (today, UTC)")
+    imaging.add_argument("--json", action="store_true", help="print the report as JSON")
 
     replay = add(commands, "replay", _replay, "rebuild the views from the log")
     replay.add_argument("--check", action="store_true", help="change nothing; status 1 where a view differs")
 
     add(commands, "migrate", _migrate, "bring the database to this version's schema, and end")
+
+    witness = commands.add_parser(
+        "witness", help="run a witness of transparency logs; needs no database", formatter_class=shape
+    ).add_subparsers(title="commands", metavar="COMMAND", required=True)
+    begun = add(witness, "init", _witness_init, "make a witness in a new directory; prints its public keys")
+    begun.add_argument("directory", type=Path, metavar="DIR")
+    begun.add_argument("--name", required=True, help="its key name, as witness.example/one")
+    watched = add(witness, "add-log", _witness_add_log, "let a witness know a log, by the log's checkpoint key")
+    watched.add_argument("directory", type=Path, metavar="DIR")
+    watched.add_argument("vkeys", nargs="+", metavar="VKEY", help="verifier key, named as the log's origin")
+    shown = add(witness, "keys", _witness_keys, "print a witness's public keys as lines of a policy")
+    shown.add_argument("directory", type=Path, metavar="DIR")
+    served = add(witness, "serve", _witness_serve, "answer logs until SIGTERM or SIGINT")
+    served.add_argument("directory", type=Path, metavar="DIR")
+    served.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    served.add_argument("--port", type=int, default=8766, help="port to listen on (8766); 0 takes a free one")
 
     demo = add(commands, "demo", _demo, "walk one invented case through a real service, and check every step")
     demo.add_argument("--data", type=Path, metavar="DIR", help="data directory to use (a temporary one)")
@@ -107,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _roles() -> tuple[str, ...]:
-    from api.tokens import HumanRole
+    from api.roles import HumanRole
 
     return get_args(HumanRole)
 
@@ -127,12 +175,17 @@ def _serve(given: argparse.Namespace) -> int:
     return serve_command.run(_configured())
 
 
+def _work(given: argparse.Namespace) -> int:
+    from caseledger import work_command
+
+    return work_command.run(_configured())
+
+
 def _token(given: argparse.Namespace) -> int:
     import time
 
     from api.tokens import issue
     from caseledger.data import existing_keys
-    from domain.errors import InvalidInput
     from domain.values import Identifier
 
     try:
@@ -156,6 +209,12 @@ def _key_prove(given: argparse.Namespace) -> int:
     return signing_commands.prove(given.file, given.origin, given.owner)
 
 
+def _key_rotate(given: argparse.Namespace) -> int:
+    from caseledger import signing_commands
+
+    return signing_commands.rotate(_configured("warning"), given.purpose)
+
+
 def _sign(given: argparse.Namespace) -> int:
     from caseledger import signing_commands
 
@@ -173,7 +232,33 @@ def _keys(given: argparse.Namespace) -> int:
 def _verify(given: argparse.Namespace) -> int:
     from caseledger import verify_command
 
-    return verify_command.run(given.bundle, given.keys, as_json=given.json)
+    if not given.log:
+        if given.bundle is None:
+            given.wrong_usage("name a bundle, or --log")
+        return verify_command.run(
+            given.bundle, given.keys, witnesses=given.witnesses, tsa=given.tsa, as_json=given.json
+        )
+    if given.bundle is not None or (given.jobs is not None and given.jobs < 1):
+        raise InvalidInput("--log takes no bundle, and at least one process")
+    from caseledger import verify_log_command
+
+    wanted = verify_log_command.Wanted(
+        keys=given.keys, checkpoint=given.checkpoint, since=given.since, openings=given.openings,
+        jobs=given.jobs, as_json=given.json,
+    )  # fmt: skip
+    return verify_log_command.choose(given.database, given.tiles, given.token, wanted)
+
+
+def _monitor(given: argparse.Namespace) -> int:
+    from caseledger import monitor_command
+
+    return monitor_command.run(_configured("warning"), given.database, given.keys, given.state, once=given.once)
+
+
+def _imaging_check(given: argparse.Namespace) -> int:
+    from caseledger import imaging_check_command
+
+    return imaging_check_command.run(given.place, given.site, given.on, as_json=given.json)
 
 
 def _replay(given: argparse.Namespace) -> int:
@@ -189,6 +274,31 @@ def _migrate(given: argparse.Namespace) -> int:
     with composition.database(_configured("warning")) as urls:
         print(f"schema revision {runner.current(urls.owner)}")
     return 0
+
+
+def _witness_init(given: argparse.Namespace) -> int:
+    from caseledger import witness_command
+
+    return witness_command.init(given.directory, given.name)
+
+
+def _witness_add_log(given: argparse.Namespace) -> int:
+    from caseledger import witness_command
+
+    return witness_command.add(given.directory, given.vkeys)
+
+
+def _witness_keys(given: argparse.Namespace) -> int:
+    from caseledger import witness_command
+
+    return witness_command.keys(given.directory)
+
+
+def _witness_serve(given: argparse.Namespace) -> int:
+    from caseledger import logs, witness_command
+
+    logs.configure("info")
+    return witness_command.serve(given.directory, given.host, given.port)
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ with database(settings) as urls:                # migrate needs no more
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,23 +14,33 @@ import msgspec
 import psycopg
 import structlog
 from litestar import Litestar
-from obstore.store import LocalStore
 from psycopg_pool import ConnectionPool
 
 from api.app import create_app
+from api.condition import Watched
 from api.tokens import Tokens
 from api.views import Views
+from application.fence import FenceFile, FenceWatch, reapply
 from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
+from application.ledger.keylock import locker
 from application.ledger.pin import Pin
+from application.ledger.tiles import Tiler
+from application.monitor import Monitor, Watch
+from application.records.stores import bucket, folder
+from application.records.tidying import Tidying
 from application.records.vault import Vault
 from application.service import Service, assemble
+from caseledger import witnessed
+from caseledger.clearing import FENCE, ClearingLoop, clearing
 from caseledger.data import data_directory
 from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE
 from caseledger.settings import Settings
+from caseledger.working import working
 from domain.errors import DatabaseUnavailable, Misconfigured, Unavailable
+from domain.ledger.note import VerifierKey
 from migrations import runner
 from projections import schema
 from projections.follower import Followers
@@ -80,10 +90,11 @@ def opened(settings: Settings, urls: Urls) -> Iterator[Service]:
             together, or something was lost or changed.
     """
     data = data_directory(settings)
-    keys = keyfiles.load(data)
-    checkpoints = Checkpoints(keys, Pin(data / "pin", keys.checkpoint_verifier()))
-    vault = data / "vault"
-    vault.mkdir(mode=0o700, exist_ok=True)
+    keys = keyfiles.load(data, locker(settings.key_passphrase_file))
+    # A database that came back from a backup knows nothing of later erasures: they come first.
+    reapply(urls.owner, FenceFile(data / FENCE))
+    checkpoints = Checkpoints(keys, Pin(data / "pin", *keys.trusted().checkpoint))
+    store = folder(data / "vault") if settings.object_store_url is None else bucket(settings.object_store_url)
     pool: ConnectionPool[Any] = ConnectionPool(
         urls.service, min_size=1, max_size=settings.pool_connections, kwargs={"autocommit": True}, open=False
     )
@@ -91,23 +102,52 @@ def opened(settings: Settings, urls: Urls) -> Iterator[Service]:
     with pool:
         appender.start()
         try:
-            yield assemble(keys, pool, appender, checkpoints, Vault(LocalStore(prefix=vault)))
+            service = assemble(keys, pool, appender, checkpoints, Vault(store), witnessed.policy(settings))
+            with pool.connection() as connection:
+                service.cosignatures.check(connection)
+            service.service_keys.begin(time.time_ns() // 1000)
+            yield service
         finally:
             appender.close()
 
 
 @contextmanager
 def serving(settings: Settings, urls: Urls, service: Service) -> Iterator[Litestar]:
-    """Everything that serves: the views follow the log, and the application answers from them."""
+    """Everything that serves: the views follow the log, the application answers from them, erasures are completed."""
     followers = Followers(service.ledger, service.keyring, urls.service)
     views = Views(pool=service.pool, keyring=service.keyring, wait_for=_waiting(followers))
     tokens = Tokens(service.keys.token.public_key(), service.keys.origin)
-    app = create_app(service, views, tokens)
+    monitor = Monitor(urls.service, Watch(service.checkpoints.pinned, _checkpoint_keys(service)))
+    rounds = witnessed.rounds(settings, service)
+    watched = Watched(followers=followers.states, monitor=monitor.state, witnesses=rounds.condition)
+    app = create_app(service, views, tokens, watched=watched)
+    tiler = Tiler(urls.service)
+    watch = FenceWatch(service.keyring, urls.service)
+    loop = ClearingLoop(clearing(data_directory(settings), urls.owner, service))
+    tidying = Tidying(service.receiving)
+    watch.start()
     followers.start()
+    tiler.start()
+    monitor.start()
+    loop.start()
+    rounds.start()
+    tidying.start()
     try:
-        yield app
+        with working(urls.service, service, settings.workers):
+            yield app
     finally:
+        tidying.stop()
+        rounds.stop()
+        loop.stop()
+        monitor.stop()
+        tiler.stop()
         followers.stop()
+        watch.stop()
+
+
+def _checkpoint_keys(service: Service) -> Callable[[], Sequence[VerifierKey]]:
+    """The public keys of this ledger's checkpoints, present and earlier, as they are when they are asked for."""
+    return lambda: service.checkpoints.live.files.trusted().checkpoint
 
 
 def _waiting(followers: Followers) -> Callable[[int], None]:

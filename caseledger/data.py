@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+import msgspec
+
+from application import post_quantum
 from application.ledger import keyfiles
 from application.ledger.keyfiles import KeyFiles
+from application.ledger.keylock import locker
 from caseledger.settings import Settings
 from domain.errors import Misconfigured
 from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
@@ -37,12 +41,13 @@ def existing_keys(settings: Settings) -> KeyFiles:
     data = settings.data.expanduser().resolve()
     if not (data / "origin").exists():
         raise Misconfigured(f"there is no ledger in {data} yet: `caseledger serve` makes one")
-    return keyfiles.load(data)
+    return keyfiles.load(data, locker(settings.key_passphrase_file))
 
 
 def trusted_keys(keys: KeyFiles) -> TrustedKeys:
     """The public keys of a ledger, as a verifier is given them."""
-    return TrustedKeys(keys.origin, (keys.checkpoint_verifier(),), (keys.entry_verifier(),))
+    own = post_quantum.existing(keys.place, keys.origin, keys.locker)
+    return msgspec.structs.replace(keys.trusted(), post_quantum=own)
 
 
 def write_public_keys(path: Path, keys: KeyFiles) -> None:

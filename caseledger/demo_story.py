@@ -1,5 +1,6 @@
 """The demo's case, from its opening to a share that a withdrawn consent closes. Each step's outcome is checked."""
 
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,8 @@ PROJECTIONS = f"{_DICOM}/98892003/MR700"
 """A real MR series of seven images; rotating projections, as it turns out, and no slices."""
 SLICES = f"{_DICOM}/98892001/CT5N"
 """Five real CT slices of the same person."""
+
+CHECK_TIMEOUT_S = 30
 
 Tell = Callable[[str], None]
 
@@ -203,11 +206,22 @@ class Story:
 
     def _imaging(self, folder: str, verdict: str) -> int:
         content = files_in(Path(str(files("pydicom"))) / folder)
-        received = self._cast.patient.upload(self.case, "imaging", content, self.revision)
-        self._moved(received)
-        found = received.said["imaging_check"]["verdict"]
+        received = self._moved(self._cast.patient.upload(self.case, "imaging", content, self.revision))
+        _require(received.said["imaging_check"] == "queued", "the service answers before it checks the images")
+        found = self._checked()
         _require(found == verdict, f"the imaging check says {verdict} (it says {found})")
         return len(content)
+
+    def _checked(self) -> str:
+        """Verdict of the imaging check, which a worker makes soon after the images are in."""
+        until = time.monotonic() + CHECK_TIMEOUT_S
+        while True:
+            case = self._cast.patient.get(f"/cases/{self.case}")
+            if not case["content"]["imaging_unchecked"]:
+                self.revision = case["revision"]
+                return str(case["imaging_verdict"])
+            _require(time.monotonic() < until, f"the images are checked within {CHECK_TIMEOUT_S} s")
+            time.sleep(0.1)
 
     def _act(self, person: Person, method: str, what: str, body: Any = None) -> Written:
         return self._moved(person.write(method, self._path(what), body, revision=self.revision))

@@ -8,7 +8,17 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_FOREIGN = ("litestar", "uvicorn", "psycopg", "psycopg.pool", "alembic", "sqlalchemy", "asyncio")
+_FOREIGN = (
+    "httpx",
+    "litestar",
+    "uvicorn",
+    "psycopg",
+    "psycopg.pool",
+    "alembic",
+    "sqlalchemy",
+    "asyncio",
+    "procrastinate",
+)
 
 
 def configure(level: str = "info", stream: TextIO | None = None) -> None:

@@ -20,18 +20,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     data: Path = Path("var")
     """Data directory: key files, pin, records, and the embedded database."""
+    key_passphrase_file: Path | None = None
+    """File (mode 0600) with the passphrase that the key files are locked with."""
     database_url: str | None = None
     """PostgreSQL >= 15 to use as the service role, instead of the embedded one."""
     owner_database_url: str | None = None
     """The same database as its owner role, for migrations and for rebuilding views."""
+    object_store_url: str | None = None
+    """`s3://bucket/prefix` for the records' content, instead of a folder in the data directory."""
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8765
     """Port to listen on; 0 takes a free one."""
     pool_connections: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 16
     """Database connections that reading uses at most."""
+    workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
+    """Jobs that this process does at once; 0 leaves them to `caseledger work`."""
     drain_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     """Seconds that requests under way are given to end when the service stops."""
+    witnesses: Path | None = None
+    """File with the policy of witnesses (C2SP tlog-policy): their keys, URLs, and the quorum."""
+    cosign_period_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 60
+    """Seconds between two rounds of cosignatures over the newest checkpoint."""
+    witness_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=300)] = 10
+    """Seconds that a witness has for one answer."""
+    tsa_url: str | None = None
+    """Time-stamping authority (RFC 3161) for checkpoints."""
+    tsa_certificates: Path | None = None
+    """PEM file with the certificates that time stamps are trusted by."""
+    tsa_period_s: Annotated[int, msgspec.Meta(ge=1, le=2592000)] = 3600
+    """Seconds between two time stamps, of a log that grows."""
+    tsa_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=300)] = 10
+    """Seconds that the authority has for its answer."""
     log_level: LogLevel = "info"
     """debug, info, warning or error."""
 
@@ -53,6 +73,10 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         raise Misconfigured(_unusable(str(error))) from None
     if (settings.database_url is None) != (settings.owner_database_url is None):
         raise Misconfigured(f"{PREFIX}DATABASE_URL and {PREFIX}OWNER_DATABASE_URL come together")
+    if (settings.tsa_url is None) != (settings.tsa_certificates is None):
+        raise Misconfigured(f"{PREFIX}TSA_URL and {PREFIX}TSA_CERTIFICATES come together")
+    if settings.tsa_url is not None and not settings.tsa_url.startswith(("https://", "http://")):
+        raise Misconfigured(f"{PREFIX}TSA_URL is not usable: expected a URL of http or https")
     return settings
 
 

@@ -1,4 +1,7 @@
-"""`caseledger key` and `caseledger sign`: what a signer runs on their own machine, without settings or database."""
+"""`caseledger key` and `caseledger sign`: what a signer runs on their own machine, without settings or database.
+
+`key rotate` alone is the operator's, and runs beside the data directory.
+"""
 
 import sys
 from pathlib import Path
@@ -6,10 +9,14 @@ from typing import TypeVar
 
 import msgspec
 
+from application.ledger.key_rotation import make_next
 from caseledger import signing
+from caseledger.data import existing_keys
+from caseledger.settings import Settings
 from domain.case.commands import SignOpinionInput
 from domain.errors import Misconfigured
 from domain.ledger.keys import key_id
+from domain.ledger.note import VerifierKey
 
 T = TypeVar("T")
 
@@ -28,6 +35,23 @@ def prove(path: Path, origin: str, owner: str) -> int:
     key = signing.load_key(path)
     print(msgspec.json.encode(signing.prove_possession(key, origin, owner)).decode())
     print(f"caseledger: proves key {key_id(key.public_key().public_bytes_raw())}", file=sys.stderr)
+    return 0
+
+
+def rotate(settings: Settings, purpose: str) -> int:
+    """Make the file of the log's next key of a purpose; prints the body that proposes it.
+
+    Raises:
+        Misconfigured: there is no ledger yet, or its key files are unusable.
+    """
+    proposal = make_next(existing_keys(settings), purpose)
+    print(msgspec.json.encode(proposal).decode())
+    key = key_id(VerifierKey.parse(proposal.vkey).public_key)
+    print(
+        f"caseledger: key {key} is made, and not in use: an administrator posts this to /service-keys/proposals,"
+        f" then somebody else approves it by POST /keys/{key}/approval",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -8,8 +8,11 @@ from typing import TextIO
 
 import msgspec
 
-from domain.errors import BadPublicKey
+from domain.errors import BadPublicKey, MalformedNote, Misconfigured
 from domain.ledger.bundle import MAX_BUNDLE_BYTES
+from domain.ledger.cosignature_policy import MAX_POLICY_BYTES, parse_policy
+from domain.ledger.cosignature_verify import Judge
+from domain.ledger.log_report import LogReport
 from domain.ledger.report import Check, Report
 from domain.ledger.verify import verify
 from domain.ledger.verify_trust import MAX_KEYS_BYTES, TrustedKeys, parse_trusted_keys
@@ -22,34 +25,42 @@ def run(
     bundle: Path,
     keys: Path | None = None,
     *,
+    witnesses: Path | None = None,
+    tsa: Path | None = None,
     as_json: bool = False,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
     """Verify a bundle file against a key file; prints the report and returns the exit status.
 
-    0: all that was checked holds. 1: something does not. 2: a file cannot be read, or the key file is not one.
-    Without a key file the result speaks of internal consistency only.
+    0: all that was checked holds. 1: something does not. 2: a file cannot be read, or is not what it should be.
+    Without a key file the result speaks of internal consistency only. A policy of witnesses asks for its quorum under
+    the checkpoint; certificates of time-stamping authorities have every time stamp judged.
     """
     out, err = out or sys.stdout, err or sys.stderr
     try:
         # A byte more than allowed is enough for the verifier to refuse it.
-        raw = _read(bundle, MAX_BUNDLE_BYTES + 1)
-        trusted = _trusted(keys)
+        raw = read_limited(bundle, MAX_BUNDLE_BYTES + 1)
+        trusted = read_keys(keys)
+        policy = None if witnesses is None else parse_policy(read_limited(witnesses, MAX_POLICY_BYTES + 1))
+        stamp_judge = None if tsa is None else _stamp_judge(tsa)
     except OSError as error:
         print(f"caseledger verify: cannot read {error.filename or bundle}: {error.strerror}", file=err)
         return UNUSABLE
     except BadPublicKey as error:
         print(f"caseledger verify: the key file is not usable: {error}", file=err)
         return UNUSABLE
+    except (MalformedNote, Misconfigured) as error:
+        print(f"caseledger verify: {error}", file=err)
+        return UNUSABLE
     started = time.perf_counter()
-    report = verify(raw, trusted)
+    report = verify(raw, trusted, policy, stamp_judge)
     elapsed = time.perf_counter() - started
     print(msgspec.json.encode(report).decode() if as_json else human(report, elapsed), file=out)
     return VERIFIED if report.ok else NOT_VERIFIED
 
 
-def human(report: Report, elapsed: float) -> str:
+def human(report: Report | LogReport, elapsed: float) -> str:
     """The report as lines of text; `elapsed` is in seconds."""
     width = max(len(check.name) for check in report.checks)
     lines = [f"{'check':{width}}  {'count':>7}  result", *(_row(check, width) for check in report.checks), ""]
@@ -69,10 +80,21 @@ def _row(check: Check, width: int) -> str:
     return f"{check.name:{width}}  {count:>7}  {_MARKS[check.ok]:10}  {check.what}"
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _stamp_judge(certificates: Path) -> Judge:
+    """Judges time stamps; takes a library that the verifier does without otherwise. Raises: OSError, Misconfigured."""
+    try:
+        from application.timestamps import MAX_CERTIFICATES_BYTES, read_authorities
+    except ModuleNotFoundError:
+        raise Misconfigured("time stamps are judged with the package rfc3161-client, which is not installed") from None
+    return read_authorities(read_limited(certificates, MAX_CERTIFICATES_BYTES + 1)).judge
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """A file's first bytes. Raises: OSError."""
     with path.open("rb") as file:
         return file.read(limit)
 
 
-def _trusted(keys: Path | None) -> TrustedKeys | None:
-    return None if keys is None else parse_trusted_keys(_read(keys, MAX_KEYS_BYTES + 1))
+def read_keys(keys: Path | None) -> TrustedKeys | None:
+    """The keys of a key file; None without one. Raises: OSError, BadPublicKey."""
+    return None if keys is None else parse_trusted_keys(read_limited(keys, MAX_KEYS_BYTES + 1))

@@ -7,6 +7,7 @@
     |   |-- MissingPart             something required is not there yet
     |   |-- MissingConsent          no active consent covers it at this instant
     |   |-- NotEligible             the specialist is not one for this case
+    |   |-- OnHold                  a legal hold stands on the case
     |   `-- AlreadyDone             it has happened, and happens once
     |-- InvalidInput                what was sent is not well formed
     |   |-- MalformedBody           not the JSON, or not the shape, that is expected
@@ -14,8 +15,14 @@
     |   |-- TooLarge                a field, statement, payload or file above its bound
     |   |-- TruncatedUpload         fewer bytes arrived than were announced
     |   |-- DigestMismatch          the bytes are not those that were announced
+    |   |-- UnsafePath              a file's path is absolute, or climbs out of its folder
+    |   |-- MalformedArchive        not a zip archive, or a member of one that does not unpack
+    |   |-- EncryptedMember         a member of an archive is encrypted
+    |   |-- NestedArchive           an archive inside an archive
+    |   |-- SuspectedBomb           an archive, or a member, unpacks to far more than it should
     |   |-- NotDicom                a file offered as imaging is not DICOM
     |   |-- UnreadableDicom         a file is DICOM, but cannot be decoded
+    |   |-- Undecodable             content that no picture or text can be made of within bounds
     |   |-- MalformedStatement      not a canonical statement
     |   |-- MalformedNote           not a signed note, or not a checkpoint
     |   |-- MalformedBundle         not a case bundle: its zip, a member, or a line of one
@@ -27,10 +34,14 @@
     |   |-- UploadNotFound
     |   |-- KeyNotFound
     |   |-- SpecialistNotFound
-    |   `-- ShareNotFound
+    |   |-- ShareNotFound
+    |   |-- ErasureRequestNotFound
+    |   `-- HoldNotFound
     |-- Conflict                    somebody else was first; load again and decide again
     |   |-- StaleRevision           the stream has moved since it was read
     |   |-- GuardBroken             something the decision relied on has changed
+    |   |-- OffsetMismatch          a transfer goes on at another byte than the one where it broke
+    |   |-- UploadBusy              the upload is being finished by another request
     |   `-- IdempotencyKeyReused    the same key came with another request
     |-- BadToken                    the bearer token is missing, malformed, expired or not ours
     |-- SignatureRefused            an actor's signature is not accepted
@@ -44,8 +55,10 @@
     |   |-- ProofInvalid            a Merkle proof does not lead to the root
     |   |-- BadSignature            an Ed25519 signature does not hold, or not strictly
     |   |-- NoteSignatureInvalid    a note lacks a good signature of a known key, or has a bad one
+    |   |-- TimeStampInvalid        a time stamp does not hold, or is of something else
     |   |-- PayloadAltered          a payload does not open, or not to its commitment
     |   |-- BlobAltered             a stored blob is not the content that its address names
+    |   |-- SplitView               a witness holds another history of this log, signed by its key
     |   |-- HeadBehindPin           the database is older than the last released checkpoint
     |   |-- HeadForked              the database does not extend the last released checkpoint
     |   `-- WrongOrigin             the database belongs to another ledger
@@ -107,6 +120,12 @@ class NotEligible(Refused):
     code = "not-eligible"
 
 
+class OnHold(Refused):
+    """A legal hold stands on this case: nothing of it is erased."""
+
+    code = "on-hold"
+
+
 class AlreadyDone(Refused):
     """This has already happened, and happens once."""
 
@@ -149,6 +168,36 @@ class DigestMismatch(InvalidInput):
     code = "digest-mismatch"
 
 
+class UnsafePath(InvalidInput):
+    """The file's path is absolute, or climbs out of its folder."""
+
+    code = "unsafe-path"
+
+
+class MalformedArchive(InvalidInput):
+    """The bytes are not a zip archive, or a member of it does not unpack."""
+
+    code = "malformed-archive"
+
+
+class EncryptedMember(InvalidInput):
+    """A member of the archive is encrypted."""
+
+    code = "encrypted-member"
+
+
+class NestedArchive(InvalidInput):
+    """An archive inside an archive is not unpacked."""
+
+    code = "nested-archive"
+
+
+class SuspectedBomb(InvalidInput):
+    """The archive, or a member of it, unpacks to far more than it should."""
+
+    code = "suspected-bomb"
+
+
 class NotDicom(InvalidInput):
     """A file offered as imaging is not DICOM."""
 
@@ -159,6 +208,12 @@ class UnreadableDicom(InvalidInput):
     """The file is DICOM, but cannot be decoded."""
 
     code = "unreadable-dicom"
+
+
+class Undecodable(InvalidInput):
+    """The content cannot be decoded within the bounds of memory and time."""
+
+    code = "undecodable"
 
 
 class MalformedStatement(InvalidInput):
@@ -238,6 +293,18 @@ class ShareNotFound(NotFound):
     code = "share-not-found"
 
 
+class ErasureRequestNotFound(NotFound):
+    """There is no such erasure request."""
+
+    code = "erasure-request-not-found"
+
+
+class HoldNotFound(NotFound):
+    """There is no such hold."""
+
+    code = "hold-not-found"
+
+
 class Conflict(CaseLedgerError):
     """Somebody else was first; load again and decide again."""
 
@@ -254,6 +321,22 @@ class GuardBroken(Conflict):
     """Something that the decision relied on has changed."""
 
     code = "guard-broken"
+
+
+class OffsetMismatch(Conflict):
+    """The transfer goes on at another byte than the one where it broke."""
+
+    code = "offset-mismatch"
+
+    def __init__(self, message: str | None = None, *, expected: int | None = None) -> None:
+        super().__init__(message)
+        self.expected = expected
+
+
+class UploadBusy(Conflict):
+    """The upload is being finished by another request."""
+
+    code = "upload-busy"
 
 
 class IdempotencyKeyReused(Conflict):
@@ -332,6 +415,22 @@ class NoteSignatureInvalid(IntegrityFailure):
     """The note lacks a good signature of a known key, or has a bad one."""
 
     code = "note-signature-invalid"
+
+
+class TimeStampInvalid(IntegrityFailure):
+    """The time stamp does not hold, or is of something else."""
+
+    code = "time-stamp-invalid"
+
+
+class SplitView(IntegrityFailure):
+    """A witness holds another history of this log, signed by this log's key."""
+
+    code = "split-view"
+
+    def __init__(self, message: str | None = None, *, note: bytes = b"") -> None:
+        super().__init__(message)
+        self.note = note
 
 
 class PayloadAltered(IntegrityFailure):

@@ -12,6 +12,8 @@ Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=_LINE)]
 Text = Annotated[str, msgspec.Meta(max_length=20_000, pattern=_TEXT)]
 RequiredText = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000, pattern=_TEXT)]
 Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-z][0-9a-z._-]{0,63}\Z")]
+SubjectName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,20}:[0-9a-z-]{1,64}\Z")]
+"""Whose key seals something: "case:...", "record:..."."""
 Day = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
 """A calendar day, ISO 8601."""
 Country = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{2}\Z")]
@@ -19,6 +21,10 @@ Country = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{2}\Z")]
 Language = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", max_length=35)]
 """BCP 47."""
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Decimal = Annotated[str, msgspec.Meta(pattern=r"\A-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,8})?\Z")]
+"""A measured number as it was written, with as many places."""
+UcumUnit = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,40}\Z")]
+"""A unit in UCUM, case-sensitive (https://ucum.org)."""
 Micros = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """Microseconds since 1970-01-01 UTC."""
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]

@@ -13,7 +13,16 @@ from psycopg_pool import ConnectionPool
 
 from application.ledger.keyring import Keyring
 from application.ledger.streams import LoggedEvent
-from domain.case.events import CaseOpened, OpinionSigned, OriginalVerdictRecorded, Phase
+from domain.case.events import (
+    CaseOpened,
+    ImagingChecked,
+    ImagingVerdictOverruled,
+    OpinionSigned,
+    OriginalVerdictRecorded,
+    Phase,
+    RepeatAdvice,
+    RepeatImagingAdvised,
+)
 from domain.case.evolve import evolve
 from domain.case.state import CaseState, Clock
 from domain.ledger.bundle import case_stream
@@ -35,6 +44,18 @@ class OpinionFacts(msgspec.Struct, frozen=True, kw_only=True):
     signed_at: int
 
 
+class ImagingFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest imaging check beside what the state keeps of it; `overruled_by` did, and said why."""
+
+    findings: tuple[str, ...]
+    requirement: str
+    checked_on: str
+    was: str | None = None
+    overruled_by: str | None = None
+    overruled_because: str | None = None
+    advice: tuple[RepeatAdvice, ...] = ()
+
+
 class CaseContent(msgspec.Struct, frozen=True, kw_only=True):
     """What is sealed in a row: the case's folded state, and what a reader wants to know beside it."""
 
@@ -42,6 +63,7 @@ class CaseContent(msgspec.Struct, frozen=True, kw_only=True):
     opened: CaseOpened | None = None
     """None where the opening was erased."""
     original: OriginalVerdictRecorded | None = None
+    imaging: ImagingFacts | None = None
     opinions: dict[str, OpinionFacts] = {}
 
 
@@ -116,6 +138,15 @@ def _folded(content: CaseContent, logged: LoggedEvent) -> CaseContent:
             return replace(content, opened=event)
         case OriginalVerdictRecorded() as event:
             return replace(content, original=event)
+        case ImagingChecked() as event:
+            checked = ImagingFacts(findings=event.findings, requirement=event.requirement, checked_on=event.checked_on)
+            return replace(content, imaging=checked)
+        case ImagingVerdictOverruled() as event if content.imaging is not None:
+            actor = logged.statement.actor
+            overruled = replace(content.imaging, was=event.was, overruled_by=actor, overruled_because=event.reason)
+            return replace(content, imaging=overruled)
+        case RepeatImagingAdvised() as event if content.imaging is not None:
+            return replace(content, imaging=replace(content.imaging, advice=content.imaging.advice + event.advice))
         case OpinionSigned() as event:
             facts = OpinionFacts(
                 opinion=event.opinion,

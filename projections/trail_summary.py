@@ -1,5 +1,6 @@
 """What an event says, in a line for people. Personal, so it is sealed wherever it is kept."""
 
+from domain import hold, privacy
 from domain.access import AccessRecorded
 from domain.case import events as e
 from domain.event import Event
@@ -32,10 +33,20 @@ def _summary(event: Event) -> str:
         case e.RecordReceived():
             duplicate = f", the same as {event.duplicate_of}" if event.duplicate_of else ""
             return f"{_words(event.kind)}: {event.files} files, {event.bytes} bytes{duplicate} (record {event.record})"
+        case e.RecordClassified():
+            markers = f", {len(event.markers)} marker values" if event.markers else ""
+            dated = f" of {event.dated_on}" if event.dated_on else ""
+            return f"{_words(event.kind)}{dated}{markers} (record {event.record})"
         case e.RecordQuarantined():
             return f"record {event.record}: {', '.join(event.findings)}"
         case e.ImagingChecked():
             return f"{_words(event.verdict)}: {', '.join(event.findings) or 'no findings'}"
+        case e.RecordReleased():
+            return f"record {event.record}: {event.reason}"
+        case e.ImagingVerdictOverruled():
+            return f"{_words(event.verdict)} instead of {_words(event.was)}: {event.reason}"
+        case e.RepeatImagingAdvised():
+            return f"{len(event.advice)} to be repeated: {'; '.join(each.what for each in event.advice)}"
         case e.ImagingAccepted():
             return f"as it is: {'; '.join(event.limits)}"
         case e.RecordsDeclaredComplete():
@@ -56,6 +67,21 @@ def _summary(event: Event) -> str:
             return f"opinion {event.opinion}{_to(event.recipient)}, under consent {event.consent}"
         case e.ShareOpened():
             return f"opinion {event.opinion}, under consent {event.consent}"
+        case e.CaseClosed():
+            return _words(event.reason)
+        case e.ContentErased():
+            return f"{event.subject}, by {event.request}"
+        case privacy.ErasureRequested():
+            what = f"record {event.record}" if event.record else "the case"
+            return f"{what}, {_words(event.reason)}; due by {event.due_by} ({event.request})"
+        case privacy.ErasureRefused():
+            return f"{_words(event.ground)} ({event.request})"
+        case privacy.ErasureExecuted():
+            return f"{len(event.subjects)} subjects ({event.request})"
+        case hold.LegalHoldPlaced():
+            return f"hold {event.hold}"
+        case hold.LegalHoldReleased():
+            return f"hold {event.hold}"
         case AccessRecorded():
             refused = f"; refused: {event.refused_because}" if event.refused_because else ""
             return f"{event.what}, on the basis: {_words(event.basis)}{refused}"

@@ -30,10 +30,11 @@ def verify(bundle: str, key_lines: list[str]) -> int:
     archive = zipfile.ZipFile(bundle)
     lines = {name: archive.read(name).splitlines() for name in archive.namelist() if name.endswith(".ndjson")}
     manifest, (text, signatures) = json.loads(archive.read("bundle.json")), archive.read("checkpoint").split(b"\n\n")
-    trusted = {line.split("+")[0]: b64(line.split("+", 2)[2])[1:] for line in key_lines if line and line[0] != "#"}
+    vkeys = [line.split("+", 2) for line in key_lines if line and line[0] != "#"]
+    trusted = {name: b64(key)[1:] for name, _, key in vkeys if b64(key)[0] == 1}
     origin, size, root = text.decode().split("\n")
     public, ledger = trusted[origin], trusted[f"{origin}/entries"]
-    plain, timed = (b64(line.split(b" ")[2]) for line in signatures.splitlines())
+    plain, timed = (b64(line.split(b" ")[2]) for line in signatures.splitlines()[:2])
     ids = [sha256(origin.encode() + kind + public).digest()[:4] for kind in (b"\n\x01", b"\n\x04")]
     assert (manifest["origin"], [plain[:4], timed[:4]]) == (origin, ids)
     key_of(public).verify(plain[4:], text + b"\n")

@@ -14,6 +14,7 @@ from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.entries import Append, Guard, IdempotencyKey
+from application.ledger.keks import Keks
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.pin import Pin
@@ -97,7 +98,7 @@ def opened(url: str, data_dir: Path, *, start: bool = True) -> Iterator[OpenLedg
     checkpoints = Checkpoints(keys, pin)
     appender = Appender(url, keys.origin, checkpoints)
     with ConnectionPool(url, min_size=1, max_size=8, open=True, kwargs={"autocommit": True}) as pool:
-        keyring = Keyring(pool, keys.kek)
+        keyring = Keyring(pool, keys.kek, Keks(data_dir / "keys", keys.locker).read)
         keyring.create(SUBJECT)
         recorder = LedgerRecorder(pool, appender, checkpoints)
         if start:

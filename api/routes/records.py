@@ -2,49 +2,32 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-import structlog
 from litestar import Response, delete, get, post
 from litestar.concurrency import sync_to_thread
 from litestar.params import HeaderParameter, JSONBody
 from litestar.response import Stream
 
-from api.answers import Written, on_case, respond, written, written_of
-from api.ask import Ask, Asked, Http
+from api.answers import Written, on_case, respond, written_of
+from api.ask import Asked, Http
 from api.paths import Id
 from api.routes.spec import ASIDE, READ, WRITE
+from api.routes.transfers import UPLOAD_COMPLETE, UPLOAD_THREADS, begun_transfer
 from api.showing import manifest_shown, upload_shown
 from api.shown import FileTaken, ManifestShown, UploadShown
 from api.streaming import announced_length, announced_sha256, begun, file_name, sent_out, taken_in
 from application.records.onepass import IngestedFile
-from domain.case.commands import AcceptLimitedImaging, ReceiveRecordInput
-from domain.case.events import ImagingChecked, RecordReceived
-from domain.errors import CaseLedgerError
+from domain.case.commands import ReceiveRecordInput
+from domain.case.events import RecordReceived
 from domain.records import RecordKind
-
-UPLOAD_THREADS = "upload_threads"
-"""Key of the application's state: the threads that take uploads in."""
-_TRIES = 3
-
-log = structlog.get_logger(__name__)
 
 
 class Received(Written, frozen=True, kw_only=True, omit_defaults=True):
-    """A record that is in the log, and, if it is imaging, how the check that ran right after came out."""
+    """A record that is in the log. If it is imaging, a check of it is queued; the case shows what came of it."""
 
-    imaging_check: "Checked | None" = None
-
-
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """An imaging check on record: its own entry, and the case's revision after it."""
-
-    index: int
-    revision: int
-    verdict: str
-    findings: tuple[str, ...]
-    quarantined: bool
+    imaging_check: Literal["queued"] | None = None
 
 
 @post("/cases/{case:str}/uploads", operation_id="beginUpload", tags=["Records"], **ASIDE)
@@ -59,9 +42,9 @@ def begin_upload(reading: Asked, case: Id, data: JSONBody[ReceiveRecordInput]) -
 @get("/cases/{case:str}/uploads/{upload:str}", operation_id="getUpload", tags=["Records"], **READ)
 def get_upload(reading: Asked, case: Id, upload: Id) -> UploadShown:
     """How far an upload is; for who began it."""
-    return upload_shown(
-        on_case(reading, case, "upload", lambda: reading.service.receiving.status(reading.by, case, upload))
-    )
+    receiving = reading.service.receiving
+    status = on_case(reading, case, "upload", lambda: receiving.status(reading.by, case, upload))
+    return upload_shown(status, receiving.parts(reading.by, case, upload))
 
 
 @post(
@@ -83,8 +66,13 @@ async def add_file(
     digest: Annotated[
         str | None, HeaderParameter(name="Content-Digest", description="sha-256=:base64: of the file (RFC 9530).")
     ] = None,
-) -> Response[FileTaken]:
-    """Add a file: the body is its bytes. It is there whole or not at all; the same again changes nothing."""
+) -> Response[Any]:
+    """Add a file: the body is its bytes. It is there whole or not at all; the same again changes nothing.
+
+    With `Upload-Complete` it may come in several goes, and is answered as a transfer is.
+    """
+    if UPLOAD_COMPLETE in request.headers:
+        return await begun_transfer(request, reading, case, upload, "file", disposition, digest)
     threads: ThreadPoolExecutor = request.app.state[UPLOAD_THREADS]
     receiving, asking = reading.service.receiving, reading.by
 
@@ -111,36 +99,15 @@ def abandon_upload(reading: Asked, case: Id, upload: Id) -> None:
 
 @post("/cases/{case:str}/uploads/{upload:str}/record", operation_id="receiveRecord", tags=["Records"], **WRITE)
 def receive_record(changing: Asked, case: Id, upload: Id) -> Response[Received]:
-    """Make a record of an upload. Imaging is checked right after, by the service."""
+    """Make a record of an upload. Imaging is checked soon after, by the service."""
     outcome = on_case(changing, case, "record", lambda: changing.service.receiving.finish(changing.by, case, upload))
     record = next((each for each in outcome.events if isinstance(each, RecordReceived)), None)
     location = None if record is None else f"/cases/{case}/records/{record.record}"
     said = written_of(outcome)
-    checked = None
-    if record is not None and record.kind == "imaging":
-        _check(changing, case)
-        checked = _checked(changing, case, record.record)
-    received = Received(**msgspec.structs.asdict(said), imaging_check=checked)
-    if checked is not None:
-        received = msgspec.structs.replace(received, revision=checked.revision)
-        outcome = msgspec.structs.replace(outcome, revision=checked.revision)
+    # The bytes of a quarantined record are in quarantine from the start, and nothing checks them there.
+    checked = record is not None and record.kind == "imaging" and len(outcome.events) == 1
+    received = Received(**msgspec.structs.asdict(said), imaging_check="queued" if checked else None)
     return respond(received, outcome, status=201, location=location)
-
-
-@post("/cases/{case:str}/imaging-checks", operation_id="checkImaging", tags=["Records"], **WRITE)
-def check_imaging(changing: Asked, case: Id) -> Response[Written]:
-    """Have the service check imaging that no check has seen; by the coordinator or a technician."""
-    outcome = on_case(changing, case, "imaging-check", lambda: changing.service.imaging_checks.ask(changing.by, case))
-    return written(outcome, status=201)
-
-
-@post("/cases/{case:str}/imaging-acceptances", operation_id="acceptLimitedImaging", tags=["Records"], **WRITE)
-def accept_limited_imaging(changing: Asked, case: Id, data: JSONBody[AcceptLimitedImaging]) -> Response[Written]:
-    """Take limited imaging as it is, with limits that the opinion will carry; by the coordinator or the specialist."""
-    outcome = on_case(
-        changing, case, "imaging-acceptance", lambda: changing.service.cases.act(changing.by, case, lambda _: data)
-    )
-    return written(outcome, status=201)
 
 
 @get("/cases/{case:str}/records/{record:str}", operation_id="getRecord", tags=["Records"], **READ)
@@ -167,44 +134,12 @@ async def get_file(reading: Asked, case: Id, record: Id, sha256: Id) -> Stream:
     return Stream(sent_out(content), media_type=media_type, headers=headers)
 
 
-def _check(ask: Ask, case: str) -> None:
-    """Run the check; a record stays received whatever becomes of it, and it can be asked for again."""
-    for left in reversed(range(_TRIES)):
-        try:
-            ask.service.imaging_checks.run(ask.by, case)
-        except CaseLedgerError as error:
-            # Somebody may have acted on the case in between; then it is simply done again.
-            log.warning("imaging_check_failed", code=error.code, cause=ask.by.cause, tries_left=left)
-        else:
-            return
-
-
-def _checked(ask: Ask, case: str, record: str) -> Checked | None:
-    """The first check that looked at a record: the same whenever it is asked for."""
-    events = ask.service.ledger.stream(f"case-{case}")
-    for at, logged in enumerate(events):
-        match logged.event:
-            case ImagingChecked() as check if record in check.records:
-                stop = check.verdict == "stop"
-                last = at + (len(check.records) if stop else 0)
-                return Checked(
-                    index=logged.index,
-                    revision=events[last].originator_version,
-                    verdict=check.verdict,
-                    findings=check.findings,
-                    quarantined=stop,
-                )
-    return None
-
-
 HANDLERS = [
     begin_upload,
     get_upload,
     add_file,
     abandon_upload,
     receive_record,
-    check_imaging,
-    accept_limited_imaging,
     get_record,
     get_file,
 ]

@@ -39,6 +39,11 @@ PUBLIC_READ: dict[str, Any] = {
     "responses": _problems(404, 500, 503),
 }
 READ: dict[str, Any] = {"sync_to_thread": True, "responses": _problems(400, 401, 403, 404, 409, 410, 500, 503)}
+DERIVED: dict[str, Any] = {
+    "sync_to_thread": True,
+    "responses": _problems(400, 401, 403, 404, 409, 410, 422, 500, 503),
+}
+"""A read of what is worked out from content, which may defy that."""
 WRITE: dict[str, Any] = {
     "sync_to_thread": True,
     "responses": _problems(*_WHEN),

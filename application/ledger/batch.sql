@@ -6,18 +6,17 @@ SELECT origin, size, frontier, greatest(committed_at, (extract(epoch FROM clock_
 FROM ledger.head
 FOR UPDATE
 
--- name: stream_heads
--- Last revision and leaf of streams. Must be a statement of its own, after the head's: a statement that waits for the
+-- name: look
+-- Last revision and leaf of streams; and, with revision 0, those of the subjects whose keys are there: nothing may be
+-- sealed under a key that is gone. Must be a statement of its own, after the head's: a statement that waits for the
 -- lock goes on with the snapshot that it began with.
 SELECT wanted.stream, last.rev, last.leaf
 FROM unnest(%b::text[]) AS wanted (stream)
 CROSS JOIN LATERAL (
     SELECT e.rev, e.leaf FROM ledger.entry AS e WHERE e.stream = wanted.stream ORDER BY e.rev DESC LIMIT 1
 ) AS last
-
--- name: subjects
--- Those of the subjects whose keys are there: nothing may be sealed under a key that is gone.
-SELECT subject FROM ledger.subject_key WHERE subject = ANY(%b::text[])
+UNION ALL
+SELECT subject, 0, NULL FROM ledger.subject_key WHERE subject = ANY(%b::text[])
 
 -- name: requests
 -- What earlier requests under these Idempotency-Keys led to.
@@ -31,24 +30,39 @@ SELECT e.leaf, e.index
 FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) AS wanted (stream, rev, leaf)
 JOIN ledger.entry AS e ON (e.stream, e.rev, e.leaf) = (wanted.stream, wanted.rev, wanted.leaf)
 
--- name: insert_entries
--- The statement comes as text: a parameter of type json would be encoded a second time.
-INSERT INTO ledger.entry (index, statement, actor_signature, ledger_signature, leaf, sealed, committed_at)
-SELECT %b::bigint + new.number - 1, new.statement::json, new.actor_signature, new.ledger_signature, new.leaf, new.sealed,
-    %b::bigint
-FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]) WITH ORDINALITY
-    AS new (statement, actor_signature, ledger_signature, leaf, sealed, number)
+-- name: write
+-- Entries, root, head, and a word to the followers, which is sent when the transaction commits. One statement, since each
+-- costs the writer some 100 us. The statement comes as text: a parameter of type json would be encoded a second time.
+WITH entries AS (
+    INSERT INTO ledger.entry (index, statement, actor_signature, ledger_signature, leaf, sealed, committed_at)
+    SELECT %b::bigint + new.number - 1, new.statement::json, new.actor_signature, new.ledger_signature, new.leaf,
+        new.sealed, %b::bigint
+    FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]) WITH ORDINALITY
+        AS new (statement, actor_signature, ledger_signature, leaf, sealed, number)
+), root AS (
+    INSERT INTO ledger.root (size, root, committed_at) VALUES (%b, %b, %b)
+), head AS (
+    UPDATE ledger.head SET size = %b, frontier = %b, committed_at = %b
+)
+SELECT pg_notify('ledger', %s)
+
+-- name: copy_entries
+COPY ledger.entry (index, statement, actor_signature, ledger_signature, leaf, sealed, committed_at)
+FROM STDIN (FORMAT BINARY)
+
+-- name: move
+-- As `write`, behind entries that were copied.
+WITH root AS (
+    INSERT INTO ledger.root (size, root, committed_at) VALUES (%b, %b, %b)
+), head AS (
+    UPDATE ledger.head SET size = %b, frontier = %b, committed_at = %b
+)
+SELECT pg_notify('ledger', %s)
 
 -- name: insert_requests
 INSERT INTO ledger.idempotency (actor, key, request_digest, first_index, count)
 SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bigint[], %b::integer[])
 
--- name: insert_root
-INSERT INTO ledger.root (size, root, committed_at) VALUES (%b, %b, %b)
-
--- name: move_head
-UPDATE ledger.head SET size = %b, frontier = %b, committed_at = %b
-
--- name: notify
--- Followers listen; the new size is sent when the transaction commits.
-SELECT pg_notify('ledger', %s)
+-- name: erase
+-- Behind the entries that say so, in their transaction; the function refuses subjects of which none does.
+SELECT ledger.erase(%b::text[], %b::text[], %b::text[], %b::text)

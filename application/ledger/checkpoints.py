@@ -5,10 +5,12 @@ import psycopg
 from application import sql
 from application.ledger.entries import Appended
 from application.ledger.keyfiles import KeyFiles
+from application.ledger.live_keys import LiveKeys
 from application.ledger.nodes import Nodes, recompute
 from application.ledger.pin import Pin
 from domain.errors import EntryNotFound, HeadBehindPin, HeadForked
 from domain.ledger.checkpoint import Checkpoint, sign
+from domain.ledger.note import Note
 from domain.ledger.receipt import Receipt
 from domain.ledger.tree import Frontier, inclusion_proof, root_at
 
@@ -21,6 +23,7 @@ class Checkpoints:
     def __init__(self, keys: KeyFiles, pin: Pin) -> None:
         self._keys = keys
         self._pin = pin
+        self.live = LiveKeys(keys, pin)
 
     def release(self, connection: psycopg.Connection, checkpoint: Checkpoint, committed_at: int) -> bytes:
         """Sign a committed tree, pin the note and store it; returns the note.
@@ -34,8 +37,11 @@ class Checkpoints:
         Raises:
             HeadForked: the pin has another root at this size.
         """
-        note = sign(checkpoint, self._keys.checkpoint, committed_at)
-        self._pin.advance(note)
+        note, *others = [sign(checkpoint, key, committed_at) for key in self.live.checkpoint_keys(checkpoint.size)]
+        if others:
+            signed = [Note.parse(each) for each in (note, *others)]
+            note = Note(signed[0].text, tuple(line for each in signed for line in each.signatures)).render()
+        self._pin.advance(note, checkpoint)
         connection.execute(_SQL["insert_note"], (checkpoint.size, note.decode()))
         return note
 
@@ -47,6 +53,8 @@ class Checkpoints:
         root = connection.execute("SELECT root, committed_at FROM ledger.root WHERE size = %s", (size,)).fetchone()
         if root is None:
             raise HeadForked("no batch ended at that size")
+        # Another process committed it, and may have replaced the key that signs it.
+        self.live.refresh(connection)
         return self.release(connection, Checkpoint(self._keys.origin, size, root[0]), root[1])
 
     def latest(self, connection: psycopg.Connection) -> tuple[int, bytes]:

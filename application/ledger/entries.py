@@ -64,12 +64,25 @@ class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
     request_digest: bytes
 
 
+class Erase(msgspec.Struct, frozen=True, kw_only=True):
+    """Subjects whose keys and payloads go in the transaction of an append, whose entries say so of each of them."""
+
+    subjects: tuple[str, ...]
+    cases: tuple[str, ...]
+    """Cases whose entries are looked through for payloads,"""
+    streams: tuple[str, ...]
+    """and streams outside of any case."""
+    request: str
+    """Stream of the privacy request."""
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries that are appended together or not at all."""
+    """Entries that are appended together or not at all; with `erase`, what they say is done in the same transaction."""
 
     entries: tuple[SealedEntry, ...]
     guards: tuple[Guard, ...] = ()
     idempotency: IdempotencyKey | None = None
+    erase: Erase | None = None
 
     def size(self) -> int:
         """Bytes that it weighs in the queue."""

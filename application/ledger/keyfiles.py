@@ -7,27 +7,35 @@
     <data>/keys/preparation  32 bytes, authenticates prepared statements between prepare and submit
     <data>/origin            this ledger's name
 
-Each is made once, mode 0600 in a directory of mode 0700; one that others could read is refused.
+Each is made once, mode 0600 in a directory of mode 0700; one that others could read is refused. Around a rotation of
+`entry` or `checkpoint` (`key_rotation`) these stand beside them, each with the key's id at the end of its name:
+
+    <data>/keys/entry.next.<id>      made for the next key; not in use before the log says so
+    <data>/keys/entry.public.<id>    public half of an earlier key, 32 bytes
+    <data>/keys/checkpoint.old.<id>  an earlier checkpoint key, which signs what was committed before it stopped
 """
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from base64 import b32encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from application.ledger.keylock import MAX_FILE_BYTES, PLAIN, SECRET_BYTES, Locker, Passphrase, is_locked
 from domain.errors import Misconfigured
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.statement import Origin
+from domain.ledger.verify_trust import TrustedKeys
 
-_SECRET_BYTES = 32
 _NAMES = ("kek", "entry", "checkpoint", "token", "preparation")
+_BESIDE = re.compile(r"(entry|checkpoint)\.(next|old|public)\.([0-9a-f]{32})")
 
 
 class KeyFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +47,16 @@ class KeyFiles(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Ed25519PrivateKey
     token: Ed25519PrivateKey
     preparation: bytes
+    place: Path
+    """The data directory that they were read from,"""
+    locker: Locker = PLAIN
+    """and how they lie there."""
+    next: Mapping[tuple[str, str], Ed25519PrivateKey] = {}
+    """Keys made for a rotation, by purpose and key id."""
+    old: Mapping[tuple[str, str], Ed25519PrivateKey] = {}
+    """Earlier checkpoint keys, by purpose and key id."""
+    earlier: Mapping[tuple[str, str], bytes] = {}
+    """Public halves of earlier keys, by purpose and key id."""
 
     def entry_verifier(self) -> VerifierKey:
         """Public half of the key that signs entries, in the notation of signed notes, named `<origin>/entries`."""
@@ -48,32 +66,54 @@ class KeyFiles(msgspec.Struct, frozen=True, kw_only=True):
         """Public half of the key that signs checkpoints, named as the origin."""
         return VerifierKey.make(self.origin, ED25519, raw_public(self.checkpoint))
 
+    def trusted(self) -> TrustedKeys:
+        """All public halves, those of earlier keys too, as a verifier is given them."""
+
+        def earlier(purpose: str, name: str) -> list[VerifierKey]:
+            return [VerifierKey.make(name, ED25519, raw) for (of, _), raw in self.earlier.items() if of == purpose]
+
+        checkpoint, entry = self.checkpoint_verifier(), self.entry_verifier()
+        return TrustedKeys(
+            self.origin,
+            (checkpoint, *earlier("checkpoint", checkpoint.name)),
+            (entry, *earlier("entry", entry.name)),
+        )
+
+    def again(self) -> "KeyFiles":
+        """The files as they are by now."""
+        return load(self.place, self.locker)
+
 
 def raw_public(key: Ed25519PrivateKey) -> bytes:
     """The 32 bytes of a key's public half."""
     return key.public_key().public_bytes_raw()
 
 
-def load(data: Path) -> KeyFiles:
-    """Read the key files of a data directory, and make those of a new one.
+def load(data: Path, locker: Locker = PLAIN) -> KeyFiles:
+    """Read the key files of a data directory, and make those of a new one; with a passphrase, lock what is not yet.
 
     Raises:
         Misconfigured: some of the files are missing, open to others, or not what they should be.
     """
     keys = data / "keys"
-    with _only_one(data):
+    with only_one(data):
         if not keys.exists() and not (data / "origin").exists():
-            _make(keys)
+            _make(keys, locker)
         # The origin is made with the keys, in one rename, and then takes its place; a crash may lie between.
         if (keys / "origin").exists() and not (data / "origin").exists():
             (keys / "origin").rename(data / "origin")
-            _flush(data)
-    missing = [name for name in _NAMES if not (keys / name).exists()]
-    missing += [] if (data / "origin").exists() else ["origin"]
-    if missing:
-        raise Misconfigured(f"the data directory lacks {', '.join(missing)}; restore it, it cannot be made again")
-    _check_private(keys.stat(), "directory of the keys", 0o700)
-    secret = {name: _read(keys / name) for name in _NAMES}
+            flush(data)
+        missing = [name for name in _NAMES if not (keys / name).exists()]
+        missing += [] if (data / "origin").exists() else ["origin"]
+        if missing:
+            raise Misconfigured(f"the data directory lacks {', '.join(missing)}; restore it, it cannot be made again")
+        _check_private(keys.stat(), "directory of the keys", 0o700)
+        secret = {name: _read(keys / name, name, locker) for name in _NAMES}
+        beside: dict[str, dict[tuple[str, str], bytes]] = {"next": {}, "old": {}, "public": {}}
+        for path in sorted(keys.iterdir()):
+            if (named := _BESIDE.fullmatch(path.name)) is not None:
+                purpose, what, key = named.groups()
+                beside[what][purpose, key] = _read(path, purpose, PLAIN if what == "public" else locker)
     return KeyFiles(
         origin=_read_origin(data / "origin"),
         kek=secret["kek"],
@@ -81,10 +121,15 @@ def load(data: Path) -> KeyFiles:
         checkpoint=Ed25519PrivateKey.from_private_bytes(secret["checkpoint"]),
         token=Ed25519PrivateKey.from_private_bytes(secret["token"]),
         preparation=secret["preparation"],
+        place=data,
+        locker=locker,
+        next={each: Ed25519PrivateKey.from_private_bytes(raw) for each, raw in beside["next"].items()},
+        old={each: Ed25519PrivateKey.from_private_bytes(raw) for each, raw in beside["old"].items()},
+        earlier=beside["public"],
     )
 
 
-def _make(keys: Path) -> None:
+def _make(keys: Path, locker: Locker) -> None:
     """Make everything in a directory beside, which then takes its name: all of it is there, or nothing."""
     new = keys.with_suffix(".new")
     if new.exists():
@@ -92,15 +137,15 @@ def _make(keys: Path) -> None:
         shutil.rmtree(new)
     new.mkdir(mode=0o700)
     for name in _NAMES:
-        write_private(new / name, secrets.token_bytes(_SECRET_BYTES))
+        write_private(new / name, locker.lock(name, secrets.token_bytes(SECRET_BYTES)))
     label = b32encode(secrets.token_bytes(15)).decode().lower()
     write_private(new / "origin", f"caseledger.invalid/{label}\n".encode())
     new.rename(keys)
-    _flush(keys.parent)
+    flush(keys.parent)
 
 
 @contextmanager
-def _only_one(data: Path) -> Iterator[None]:
+def only_one(data: Path) -> Iterator[None]:
     """One process at a time: two that find a new directory would make two ledgers of it."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -111,13 +156,23 @@ def _only_one(data: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str, locker: Locker) -> bytes:
     with path.open("rb") as file:
         _check_private(os.fstat(file.fileno()), f"key file {path.name}", 0o600)
-        raw = file.read(_SECRET_BYTES + 1)
-    if len(raw) != _SECRET_BYTES:
-        raise Misconfigured(f"the key file {path.name} does not hold {_SECRET_BYTES} bytes")
-    return raw
+        stored = file.read(MAX_FILE_BYTES)
+    secret = locker.unlock(name, stored)
+    if isinstance(locker, Passphrase) and not is_locked(stored):
+        _replace(path, locker.lock(name, secret))
+    return secret
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put other content into a private file, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.locking")
+    fresh.unlink(missing_ok=True)
+    write_private(fresh, content)
+    fresh.rename(path)
+    flush(path.parent)
 
 
 def _read_origin(path: Path) -> str:
@@ -144,10 +199,11 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    _flush(path.parent)
+    flush(path.parent)
 
 
-def _flush(directory: Path) -> None:
+def flush(directory: Path) -> None:
+    """Make names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -3,8 +3,14 @@
 -- name: leaves
 SELECT leaf FROM ledger.entry WHERE index >= %s AND index < %s ORDER BY index
 
--- name: tile_roots
-SELECT index, root FROM ledger.tile WHERE level = %s AND index >= %s AND index < %s
+-- name: some_tiles
+SELECT tile.level, tile.index, tile.hashes
+FROM unnest(%s::smallint[], %s::bigint[]) AS wanted (level, index) JOIN ledger.tile USING (level, index)
+
+-- name: some_roots
+SELECT tile.level, tile.index, tile.root
+FROM unnest(%s::smallint[], %s::bigint[], %s::bigint[]) AS wanted (level, start, stop)
+JOIN ledger.tile ON tile.level = wanted.level AND tile.index >= wanted.start AND tile.index < wanted.stop
 
 -- name: tiles
 SELECT index, hashes, root FROM ledger.tile WHERE level = %s AND index >= %s AND index < %s

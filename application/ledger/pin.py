@@ -9,7 +9,7 @@ crash can spoil only the one that is being written, and one flush to disk does (
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,9 +26,18 @@ _flush = getattr(os, "fdatasync", os.fsync)
 class Pin:
     """The pinned checkpoint of one data directory; processes that share the directory share the pin."""
 
-    def __init__(self, path: Path, key: VerifierKey) -> None:
+    def __init__(self, path: Path, *keys: VerifierKey) -> None:
         self._path = path
-        self._key = key
+        self._keys = keys
+        self.reread: Callable[[], Sequence[VerifierKey]] | None = None
+        """Gives this ledger's checkpoint keys as they are by now: another process may have replaced one and pinned."""
+        # The newest notes that were verified, so that what this process wrote is not verified anew at each advance.
+        self._verified: dict[bytes, Checkpoint] = {}
+
+    def trust(self, *keys: VerifierKey) -> None:
+        """Take checkpoints by any of these keys from now on: this ledger's present one and those before it."""
+        self._keys = keys
+        self._verified = {}
 
     def read(self) -> Checkpoint | None:
         """The pinned checkpoint, its signature verified; None before the first.
@@ -46,14 +55,16 @@ class Pin:
         finally:
             os.close(file)
 
-    def advance(self, note: bytes) -> None:
+    def advance(self, note: bytes, signed: Checkpoint | None = None) -> None:
         """Pin a newer checkpoint, durably; an older one changes nothing.
+
+        `signed` is what the note says, where the caller has just signed it itself: it is then not verified.
 
         Raises:
             HeadForked: the pin has the same size and another root.
             NoteSignatureInvalid, MalformedNote: the note is not a checkpoint of this ledger.
         """
-        new = open_checkpoint(note, (self._key,)).checkpoint
+        new = self._opened(note) if signed is None else self._remembered(note, signed)
         if len(note) > _SLOT_BYTES:
             raise MalformedNote("a checkpoint that is pinned has at most 4,096 bytes")
         with self._locked() as file:
@@ -73,7 +84,7 @@ class Pin:
             if not note:
                 continue
             try:
-                found = open_checkpoint(note + b"\n", (self._key,)).checkpoint
+                found = self._known(note + b"\n")
             except (MalformedNote, NoteSignatureInvalid):
                 continue
             if newest[1] is None or found.size > newest[1].size:
@@ -81,6 +92,26 @@ class Pin:
         if newest[1] is None and content.strip(b"\0\n"):
             raise NoteSignatureInvalid("the pin is not a checkpoint of this ledger")
         return newest
+
+    def _known(self, note: bytes) -> Checkpoint:
+        try:
+            return self._opened(note)
+        except NoteSignatureInvalid:
+            if self.reread is None:
+                raise
+            self.trust(*self.reread())
+            return self._opened(note)
+
+    def _opened(self, note: bytes) -> Checkpoint:
+        known = self._verified.get(note)
+        return self._remembered(note, open_checkpoint(note, self._keys).checkpoint) if known is None else known
+
+    def _remembered(self, note: bytes, checkpoint: Checkpoint) -> Checkpoint:
+        # By their very bytes: whatever else stands in the file is verified.
+        self._verified[note] = checkpoint
+        for older in tuple(self._verified)[: -_SLOTS - 1]:
+            self._verified.pop(older, None)
+        return checkpoint
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

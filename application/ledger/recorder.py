@@ -45,6 +45,7 @@ class LedgerRecorder(ApplicationRecorder):
         self._pool = pool
         self._appender = appender
         self._checkpoints = checkpoints
+        self.live = checkpoints.live
 
     def append(self, append: Append) -> Appended:
         """Append, and wait for the receipts.
@@ -60,6 +61,15 @@ class LedgerRecorder(ApplicationRecorder):
             if future.cancel():
                 raise DatabaseUnavailable("the append waited too long, and was not tried") from None
             raise DatabaseUnavailable("the append was not answered in time") from None
+
+    def refresh_keys(self) -> None:
+        """Sign with the keys that are in use now.
+
+        Raises:
+            Misconfigured: they are not among the key files.
+        """
+        with sql.borrowed(self._pool) as connection:
+            self.live.refresh(connection)
 
     def appended_under(self, key: IdempotencyKey) -> Appended | None:
         """What an earlier request under this key appended, with the receipts that it was given; None for a new key.

@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.persistence import EventStore, InfrastructureFactory, JSONTranscoder, Notification, Recording
 from eventsourcing.utils import Environment
 
-from application.ledger.entries import Append, Appended, Guard, IdempotencyKey, SealedEntry, signatures
+from application.ledger.entries import Append, Appended, Erase, Guard, IdempotencyKey, SealedEntry, signatures
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.library import LedgerFactory, LedgerMapper
@@ -27,13 +28,13 @@ from application.ledger.streams import (
     ReceiptedRecording,
     projector,
 )
-from domain.errors import ChainBroken, EntryAltered, SignatureRefused, WrongStatement
-from domain.event import register
+from domain.errors import ChainBroken, EntryAltered, GuardBroken, SignatureRefused, WrongStatement
+from domain.event import Erased, register
 from domain.ledger import sealing
 from domain.ledger.dsse import pre_authentication_encoding, render
-from domain.ledger.sealing import Opening
+from domain.ledger.sealing import Opener, Opening
 from domain.ledger.signatures import REQUIRED_ROLE
-from domain.ledger.statement import Statement, decode_statement, encode_statement
+from domain.ledger.statement import Statement, decode_statement, encode_statement, peek_statement
 from domain.ledger.tree import leaf_hash
 
 S = TypeVar("S")
@@ -52,19 +53,33 @@ class LedgerEventStore(EventStore[str]):
     def put(self, domain_events: Sequence[Any], **kwargs: Any) -> list[Recording[str]]:
         """Seal and append new events together.
 
-        Takes `act: Act`; `heads`, the leaf (hex) of each stream that exists already; `guards`; `idempotency`; and
-        `signed`, the actor-signed statement of the one event that needs it.
+        Takes `act: Act`; `heads`, the leaf (hex) of each stream that exists already; `guards`; `idempotency`;
+        `erase`, what goes in the same transaction; and `signed`, the actor-signed statement of the one event that
+        needs it.
         """
         new: Sequence[NewEvent] = domain_events
-        entries = tuple(
-            self._sealed(new, kwargs["act"], dict(kwargs.get("heads") or {}), kwargs.get("signed")),
-        )
-        append = Append(
-            entries=entries,
-            guards=tuple(kwargs.get("guards") or ()),
-            idempotency=kwargs.get("idempotency"),
-        )
-        appended = self.recorder.append(append)
+        appended: Appended | None = None
+        entries: tuple[SealedEntry, ...] = ()
+        while appended is None:
+            seal = self.recorder.live.seal()
+            entries = tuple(
+                self._sealed(new, kwargs["act"], dict(kwargs.get("heads") or {}), kwargs.get("signed"), seal.key),
+            )
+            append = Append(
+                entries=entries,
+                guards=(*(kwargs.get("guards") or ()), *seal.guards),
+                idempotency=kwargs.get("idempotency"),
+                erase=kwargs.get("erase"),
+            )
+            try:
+                appended = self.recorder.append(append)
+            except GuardBroken:
+                # Either what the decision relied on has moved, or the log's own key: only then it is sealed again.
+                if not seal.guards:
+                    raise
+                self.recorder.refresh_keys()
+                if self.recorder.live.seal().guards == seal.guards:
+                    raise
         if appended.replayed:
             return []
         return [
@@ -72,8 +87,8 @@ class LedgerEventStore(EventStore[str]):
             for event, entry, receipt in zip(new, entries, appended.receipts, strict=True)
         ]
 
-    def statement_of(self, new: NewEvent, act: Act, prev: str | None, opening: Opening) -> Statement:
-        """The statement that an event gets, at its place in the chain."""
+    def statement_of(self, new: NewEvent, act: Act, prev: str | None, opening: Opening | None) -> Statement:
+        """The statement that an event gets, at its place in the chain; without an opening it commits to nothing."""
         return Statement(
             origin=self._keys.origin,
             stream=new.originator_id,
@@ -88,7 +103,7 @@ class LedgerEventStore(EventStore[str]):
             cause=act.cause,
             purpose=act.purpose,
             subject=new.subject,
-            commitment=opening.commitment(),
+            commitment=None if opening is None else opening.commitment(),
             object=new.object,
             version=new.version,
             outcome=new.outcome,
@@ -112,25 +127,26 @@ class LedgerEventStore(EventStore[str]):
         Raises:
             ChainBroken, EntryAltered, PayloadAltered: stored bytes contradict each other.
         """
-        rows = self.recorder.rows(originator_id, gt, lte, desc, limit)
-        opened = self.opened(rows)
-        if not desc:
-            opened = _chained(opened, originator_id, gt or 0)
-        return map(self.mapper.to_domain_event, opened)
+        logged = self.logged(self.recorder.rows(originator_id, gt, lte, desc, limit))
+        return logged if desc else _chained(logged, originator_id, gt or 0)
+
+    def logged(self, rows: Sequence[EntryRow]) -> Iterator[LoggedEvent]:
+        """Rows in order as events, opened and checked; those whose payload is gone as `Erased`."""
+        for row, statement, payload in self._opened(rows):
+            topic = statement.kind
+            yield LoggedEvent(
+                originator_id=statement.stream,
+                originator_version=statement.rev,
+                event=Erased(topic, statement.subject or "") if payload is None else register.decode(topic, payload),
+                statement=statement,
+                index=row.index,
+                leaf=row.leaf.hex(),
+                committed_at=row.committed_at,
+            )
 
     def opened(self, rows: Sequence[EntryRow]) -> Iterator[OpenedEvent]:
         """Open rows in order; payloads whose key is gone come out as erased."""
-        statements = [row.statement() for row in rows]
-        subjects = tuple(each.subject for each in statements if each.subject is not None)
-        keys = self._keyring.find_many(subjects) if subjects else {}
-        for row, statement in zip(rows, statements, strict=True):
-            entry = render(row.raw, signatures(row.actor_signature, row.ledger_signature))
-            if leaf_hash(entry) != row.leaf:
-                raise EntryAltered(f"entry {row.index} does not hash to its leaf")
-            key = keys.get(statement.subject or "")
-            payload = None
-            if row.sealed is not None and key is not None and statement.commitment is not None:
-                payload = sealing.open_sealed(key, row.sealed, row.raw, statement.commitment).payload
+        for row, statement, payload in self._opened(rows):
             yield OpenedEvent(
                 originator_id=statement.stream,
                 originator_version=statement.rev,
@@ -143,6 +159,23 @@ class LedgerEventStore(EventStore[str]):
                 erased=payload is None,
             )
 
+    def _opened(self, rows: Sequence[EntryRow]) -> Iterator[tuple[EntryRow, Statement, bytes | None]]:
+        """Each row with its statement and payload; None where the payload or its key is gone."""
+        statements = [peek_statement(row.raw) for row in rows]
+        subjects = tuple({each.subject for each in statements if each.subject is not None})
+        keys = self._keyring.find_many(subjects) if subjects else {}
+        openers = {subject: Opener(key) for subject, key in keys.items()}
+        for row, statement in zip(rows, statements, strict=True):
+            entry = render(row.raw, signatures(row.actor_signature, row.ledger_signature))
+            if leaf_hash(entry) != row.leaf:
+                raise EntryAltered(f"entry {row.index} does not hash to its leaf")
+            opener = None if statement.subject is None else openers.get(statement.subject)
+            if row.sealed is None or opener is None or statement.commitment is None:
+                # No payload authenticates these bytes, so they are read as strictly as when they came.
+                yield row, row.statement(), None
+            else:
+                yield row, statement, opener.open(row.sealed, row.raw, statement.commitment).payload
+
     def opening_at(self, row: EntryRow) -> Opening | None:
         """What an entry's commitment opens to; None once it was erased."""
         statement = row.statement()
@@ -152,22 +185,32 @@ class LedgerEventStore(EventStore[str]):
         return None if key is None else sealing.open_sealed(key, row.sealed, row.raw, statement.commitment)
 
     def _sealed(
-        self, new: Sequence[NewEvent], act: Act, heads: dict[str, str], signed: ActorSigned | None
+        self,
+        new: Sequence[NewEvent],
+        act: Act,
+        heads: dict[str, str],
+        signed: ActorSigned | None,
+        key: Ed25519PrivateKey | None = None,
     ) -> Iterator[SealedEntry]:
-        keys = self._keyring.get_many(tuple(each.subject for each in new))
+        key = key or self.recorder.live.seal().key
+        keys = self._keyring.get_many(tuple(each.subject for each in new if each.subject is not None))
         for each in new:
+            opening: Opening | None
             topic = register.of(each.event).topic
             if signed is not None or topic in REQUIRED_ROLE:
                 if signed is None or len(new) != 1:
                     raise SignatureRefused(f"{topic} counts only with its actor's signature, and alone")
-                raw, statement, opening = signed.statement, decode_statement(signed.statement), signed.opening
-                self._check_signed(each, statement, opening)
+                raw, statement = signed.statement, decode_statement(signed.statement)
+                self._check_signed(each, statement, signed.opening)
+                opening = signed.opening
             else:
-                opening = self.opening_of(each)
+                opening = None if each.subject is None else self.opening_of(each)
                 statement = self.statement_of(each, act, heads.get(each.originator_id), opening)
                 raw = encode_statement(statement)
-            sealed = sealing.seal(keys[each.subject], secrets.token_bytes(sealing.NONCE_BYTES), opening, raw)
-            ledger_signature = self._keys.entry.sign(pre_authentication_encoding(raw))
+            sealed = None
+            if each.subject is not None and opening is not None:
+                sealed = sealing.seal(keys[each.subject], secrets.token_bytes(sealing.NONCE_BYTES), opening, raw)
+            ledger_signature = key.sign(pre_authentication_encoding(raw))
             entry = SealedEntry.make(statement, raw, signed.signature if signed else None, ledger_signature, sealed)
             heads[each.originator_id] = entry.leaf.hex()
             yield entry
@@ -186,14 +229,15 @@ class LedgerEventStore(EventStore[str]):
         return Notification(statement.stream, statement.rev, statement.kind, entry.sealed or b"", id=index + 1)
 
 
-def _chained(opened: Iterator[OpenedEvent], stream: str, after: int) -> Iterator[OpenedEvent]:
-    previous: OpenedEvent | None = None
-    for each in opened:
-        rev = after + 1 if previous is None else previous.originator_version + 1
-        follows = (previous is None and rev > 1) or each.statement.prev == (previous.leaf.hex() if previous else None)
+def _chained(logged: Iterator[LoggedEvent], stream: str, after: int) -> Iterator[LoggedEvent]:
+    rev, leaf = after, None
+    for each in logged:
+        rev += 1
+        # Of a stream that is read from its middle, nothing is known before its first entry here.
+        follows = each.statement.prev == leaf or (leaf is None and rev > 1)
         if each.originator_id != stream or each.originator_version != rev or not follows:
             raise ChainBroken(f"entry {each.index} does not follow revision {rev - 1} of its stream")
-        previous = each
+        leaf = each.leaf
         yield each
 
 
@@ -253,8 +297,7 @@ class Ledger(Application[str]):
         Raises:
             EntryAltered, PayloadAltered: stored bytes contradict each other.
         """
-        opened = self.events.opened(self.recorder.range(start, stop))
-        return [self.mapper.to_domain_event(each) for each in opened]  # type: ignore[misc]
+        return list(self.events.logged(self.recorder.range(start, stop)))
 
     def appended_under(self, key: IdempotencyKey) -> Appended | None:
         """What an earlier request under this Idempotency-Key appended; None for a new key.
@@ -273,8 +316,9 @@ class Ledger(Application[str]):
         guards: Sequence[Guard] = (),
         idempotency: IdempotencyKey | None = None,
         signed: ActorSigned | None = None,
+        erase: Erase | None = None,
     ) -> list[ReceiptedRecording]:
-        """Save events together; each comes back with its receipt.
+        """Save events together, and destroy what they say is erased; each comes back with its receipt.
 
         Empty where an equal request under the same Idempotency-Key was saved at the same moment: ask for its answer.
 
@@ -289,5 +333,6 @@ class Ledger(Application[str]):
             guards=tuple(guards),
             idempotency=idempotency,
             signed=signed,
+            erase=erase,
         )
         return [each for each in recordings if isinstance(each, ReceiptedRecording)]

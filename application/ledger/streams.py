@@ -36,7 +36,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     originator_version: int
     event: Event
     case: str | None
-    subject: str
+    subject: str | None
+    """Whose key seals it; None where they were erased: the entry then says that it happened, and nothing more."""
     object: str | None = None
     version: str | None = None
     outcome: str | None = None

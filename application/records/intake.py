@@ -5,25 +5,22 @@ bytes that are not there, and bytes that no row names are removed with their upl
 record before the caller has appended the event that carries the manifest's digest.
 """
 
-import hmac
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import msgspec
-import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 from uuid_utils import uuid7
 
 from application.records import uploads
-from application.records.onepass import IngestedFile, ingest
+from application.records.adding import Adding, Sealer, file_context, require_open, subject_of
+from application.records.onepass import IngestedFile
 from application.records.uploads import Connection, Upload, UploadStatus
 from application.records.vault import Vault, new_identity
-from domain.errors import AlreadyDone, DatabaseUnavailable, IntegrityFailure, TooLarge, UploadNotFound
+from domain.errors import AlreadyDone, IntegrityFailure, MissingPart, TooLarge, UploadBusy, UploadNotFound
 from domain.records import (
     FILE_BYTES,
-    FILES_PER_RECORD,
     MANIFEST_BYTES,
     FileEntry,
     Manifest,
@@ -33,17 +30,8 @@ from domain.records import (
     digest_of,
 )
 
-_TOUCH_EVERY_S = 60.0
-
-
-class Sealer(Protocol):
-    """Seals small personal things under a subject's key; `context` binds them to their place."""
-
-    def seal(self, subject: str, context: str, plaintext: bytes) -> bytes:
-        """The plaintext under the subject's key."""
-
-    def open(self, subject: str, context: str, sealed: bytes) -> bytes:
-        """What was sealed; raises when the key is gone, or the context another."""
+COMMIT_S = 600.0
+"""How long an append may take at the very most: an order above its time-outs for queue, locks and statements."""
 
 
 class RecordDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +69,21 @@ class Intake:
     def open(self, case: str, actor: str, kind: RecordKind) -> str:
         """Begin an upload for this case; its id."""
         upload, record = str(uuid7()), str(uuid7())
-        sealed = self._sealer.seal(_subject(record), _key_context(upload), new_identity().encode())
-        with self._transaction() as database:
+        sealed = self._sealer.seal(subject_of(record), _key_context(upload), new_identity().encode())
+        with self.transaction() as database:
             uploads.insert(database, upload, case, actor, kind, record, sealed)
         return upload
+
+    def adding(self, upload: str) -> Adding:
+        """The upload, to add files to; one look at it for any number of them.
+
+        Raises: UploadNotFound, AlreadyDone once finished, DatabaseUnavailable.
+        """
+        with self.transaction() as database:
+            row = uploads.load(database, upload)
+            require_open(row)
+            uploads.touch(database, upload)
+        return Adding(self.transaction, self._vault, self._sealer, row, self.identity_of(row), self._file_bytes)
 
     def add_file(
         self,
@@ -94,76 +93,37 @@ class Intake:
         length: int | None = None,
         sha256: str | None = None,
     ) -> IngestedFile:
-        """Take one file in; `length` (bytes) and `sha256` (hex) are what the sender announced, if so.
+        """Take one file in: see `Adding.add`.
 
-        The same bytes under the same name again change nothing. A refused file leaves the upload as it was,
-        and open for the next one. No connection is held while bytes arrive.
-
-        Raises: UploadNotFound, AlreadyDone once finished, what `checked_name` and `ingest` raise,
-        DatabaseUnavailable.
+        Raises: what `adding` and `Adding.add` raise.
         """
         checked_name(name)
-        with self._transaction() as database:
-            row = uploads.load(database, upload)
-            _require_open(row)
-            uploads.touch(database, upload)
-        identity = self._identity(row)
-        file = ingest(
-            self._vault,
-            row.record,
-            identity,
-            self._touching(upload, chunks),
-            length=length,
-            sha256=sha256,
-            limit=self._file_bytes,
-            imaging=row.kind is RecordKind.IMAGING,
-        )
-        entry = FileEntry(
-            name=name,
-            sha256=file.sha256,
-            bytes=file.bytes,
-            media_type=file.media_type,
-            header=file.header,
-            reason=file.reason,
-        )
-        tag = hmac.digest(identity.encode(), b"caseledger/intake/name/v1\0" + name.encode(), "sha256")
-        sealed = self._sealer.seal(
-            _subject(row.record),
-            _file_context(upload, file.sha256, tag),
-            msgspec.json.encode(entry, order="sorted"),
-        )
-        with self._transaction() as database:
-            try:
-                now = uploads.load(database, upload, lock=True)
-                _require_open(now)
-                if now.files >= FILES_PER_RECORD:
-                    raise TooLarge(f"A record has at most {FILES_PER_RECORD} files.")
-            except (UploadNotFound, AlreadyDone, TooLarge):
-                # The upload ended meanwhile. Under its lock nobody else can name these bytes any more.
-                if not uploads.names(database, upload, file.sha256):
-                    self._vault.delete(row.record, file.sha256)
-                raise
-            uploads.add_file(database, upload, file.sha256, tag, file.bytes, sealed)
-        return file
+        return self.adding(upload).add(name, chunks, length, sha256)
 
     def status(self, upload: str) -> UploadStatus:
         """How far an upload is.
 
         Raises: UploadNotFound.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             return uploads.load(database, upload).status()
 
     def finish(self, upload: str) -> RecordDraft:
         """Write the manifest and close the upload; asked again, the same answer.
 
-        Raises: UploadNotFound, MalformedBody without a file, DatabaseUnavailable, Unavailable.
+        From then on the event may be on its way into the ledger: for `COMMIT_S` nobody else can end the upload,
+        unless the caller lets go of it by `release`.
+
+        Raises: UploadNotFound, MalformedBody without a file, MissingPart while a transfer is under way,
+        DatabaseUnavailable, Unavailable.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             row = uploads.load(database, upload, lock=True)
             if row.state == "abandoned":
                 raise UploadNotFound
-            identity = self._identity(row)
+            if uploads.arriving(database, upload):
+                raise MissingPart("A transfer of this upload has not ended: go on with it, or cancel it.")
+            identity = self.identity_of(row)
             manifest = Manifest.of(row.kind, self._entries(database, row))
             encoded = manifest.encode()
             if len(encoded) > MANIFEST_BYTES:
@@ -174,6 +134,7 @@ class Intake:
                 uploads.mark_finished(database, upload, digest)
             elif row.digest != digest:
                 raise IntegrityFailure("A finished upload no longer gives the manifest that it was finished with.")
+            uploads.lease(database, upload, COMMIT_S)
         return RecordDraft(
             upload=upload,
             record=row.record,
@@ -185,31 +146,59 @@ class Intake:
             manifest=manifest,
         )
 
-    def settle(self, upload: str, *, recorded: bool) -> None:
-        """End a finished upload: recorded in the ledger (content stays), or refused for good (content goes).
+    def release(self, upload: str) -> None:
+        """Say that the event of a finished upload is not on its way: the append was refused, and nothing is queued."""
+        with self.transaction() as database:
+            uploads.lease(database, upload, 0)
 
-        Warning: `recorded=False` destroys the content. Say it only when the append is known to have been
-        refused.
+    def settle(self, upload: str) -> None:
+        """Forget a finished upload whose event is in the ledger; its content stays.
 
         Raises: UploadNotFound, AlreadyDone when the upload is not finished.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             row = uploads.load(database, upload, lock=True)
             if row.state != "finished":
                 raise AlreadyDone("Only a finished upload can be settled.")
-            if recorded:
+            uploads.delete(database, upload)
+        self._vault.delete_segments(row.record)
+
+    def resolve(self, upload: str, recorded: Callable[[str, str], bool], *, keep: bool = False) -> bool:
+        """End a finished upload as the ledger says; whether it is recorded.
+
+        `recorded` tells whether the ledger has the record of a case. If it has, the content stays; if not, the
+        content goes, unless `keep`. The question is asked under the upload's lock, and `finish` needs that lock
+        to let an event go on its way: so what the ledger does not have now, it can no longer get.
+
+        Raises: UploadNotFound, AlreadyDone when it is not finished, UploadBusy while its event may be on its way.
+        """
+        with self.transaction() as database:
+            row = uploads.load(database, upload, lock=True)
+            if row.state != "finished":
+                raise AlreadyDone("Only a finished upload can be resolved.")
+            if row.committing:
+                raise UploadBusy
+            if found := recorded(row.case, row.record):
                 uploads.delete(database, upload)
-            else:
+            elif not keep:
                 uploads.mark_abandoned(database, upload)
-        if not recorded:
+        if found:
+            self._vault.delete_segments(row.record)
+        elif not keep:
             self._vault.delete_record(row.record)
+        return found
+
+    def unsettled(self, older_than_s: float) -> list[tuple[str, bool]]:
+        """Finished uploads whose event is not on its way, and whether nothing touched them for so many seconds."""
+        with self.transaction() as database:
+            return [(upload, old) for upload, _, _, old in uploads.finished(database, older_than_s)]
 
     def abandon(self, upload: str) -> None:
-        """Give an upload up and remove its content; harmless when it was given up before.
+        """Give an open upload up and remove its content; harmless when it was given up before.
 
         Raises: UploadNotFound, AlreadyDone once finished.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             row = uploads.load(database, upload, lock=True)
             if row.state == "finished":
                 raise AlreadyDone("The upload is finished.")
@@ -223,7 +212,7 @@ class Intake:
         one. The row of an abandoned upload outlives its content by the same time, so that a writer that comes
         late finds it.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             gone = uploads.lock_untouched(database, older_than_s)
             for upload, _, state in gone:
                 if state == "open":
@@ -231,39 +220,40 @@ class Intake:
         for upload, record, state in gone:
             self._vault.delete_record(record)
             if state == "abandoned":
-                with self._transaction() as database:
+                with self.transaction() as database:
                     uploads.delete(database, upload)
         self._vault.sweep_staging(older_than_s)
         return len(gone)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._pool.connection() as connection, connection.transaction():
-                yield connection
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise DatabaseUnavailable from error
+    def sweep_orphans(self, older_than_s: float) -> int:
+        """Remove objects of records that nobody knows, all of them that old; how many records went.
 
-    def _identity(self, row: Upload) -> str:
-        return self._sealer.open(_subject(row.record), _key_context(row.upload), row.sealed_key or b"").decode()
+        An upload's row is there before its first byte and until its content is gone, and the key of a record is
+        kept before that row goes: so what neither names was left by a writer that was killed.
+        """
+        candidates = self._vault.records(older_than_s)
+        with self.transaction() as database:
+            orphans = uploads.unknown(database, candidates) if candidates else set()
+        for record in orphans:
+            self._vault.delete_record(record)
+        return len(orphans)
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A transaction on the rows of uploads."""
+        return uploads.transaction(self._pool)
+
+    def identity_of(self, row: Upload) -> str:
+        """The age key of the upload's record. It is a secret."""
+        return self._sealer.open(subject_of(row.record), _key_context(row.upload), row.sealed_key or b"").decode()
 
     def _entries(self, database: Connection, row: Upload) -> list[FileEntry]:
-        subject = _subject(row.record)
+        subject = subject_of(row.record)
         return [
             msgspec.json.decode(
-                self._sealer.open(subject, _file_context(row.upload, sha256, tag), sealed), type=FileEntry
+                self._sealer.open(subject, file_context(row.upload, sha256, tag), sealed), type=FileEntry
             )
             for sha256, tag, sealed in uploads.files(database, row.upload)
         ]
-
-    def _touching(self, upload: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        last = time.monotonic()
-        for chunk in chunks:
-            yield chunk
-            if time.monotonic() - last > _TOUCH_EVERY_S:
-                with self._transaction() as database:
-                    uploads.touch(database, upload)
-                last = time.monotonic()
 
 
 def read_manifest(vault: Vault, record: str, identity: str, digest: str) -> Manifest:
@@ -274,20 +264,5 @@ def read_manifest(vault: Vault, record: str, identity: str, digest: str) -> Mani
     return decode_manifest(vault.read_bytes(record, identity, digest, limit=MANIFEST_BYTES), digest)
 
 
-def _require_open(row: Upload) -> None:
-    if row.state == "finished":
-        raise AlreadyDone("The upload is finished.")
-    if row.state == "abandoned":
-        raise UploadNotFound("The upload was abandoned.")
-
-
-def _subject(record: str) -> str:
-    return f"record:{record}"
-
-
 def _key_context(upload: str) -> str:
     return f"intake/key/{upload}"
-
-
-def _file_context(upload: str, sha256: str, tag: bytes) -> str:
-    return f"intake/file/{upload}/{sha256}/{tag.hex()}"

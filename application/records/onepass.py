@@ -1,6 +1,6 @@
 """One pass over a file: hashed, recognised, header-read and encrypted while its bytes arrive."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -40,13 +40,15 @@ def ingest(
     sha256: str | None = None,
     limit: int = FILE_BYTES,
     imaging: bool = False,
+    accept: Callable[[IngestedFile], None] = lambda file: None,
 ) -> IngestedFile:
     """Store one file in the vault and say what it is; nothing appears when any check fails.
 
     `length` (bytes) and `sha256` (hex) are what the sender announced. `imaging` refuses what is not DICOM,
-    early where its first bytes already tell.
+    early where its first bytes already tell. `accept` sees what was learnt before anything appears, and refuses
+    by raising.
 
-    Raises: TooLarge, TruncatedUpload, DigestMismatch, NotDicom, Unavailable, and whatever `chunks` raises.
+    Raises: TooLarge, TruncatedUpload, DigestMismatch, NotDicom, Unavailable, and whatever `chunks` and `accept` raise.
     """
     if length is not None and length > limit:
         raise TooLarge(f"A file has at most {limit} bytes.")
@@ -61,7 +63,7 @@ def ingest(
             recognised.see(chunk)
             yield chunk
 
-    def accept(blob: Blob) -> None:
+    def judged(blob: Blob) -> None:
         if length is not None and blob.bytes != length:
             raise TruncatedUpload(f"{length} bytes were announced and {blob.bytes} arrived.")
         if sha256 is not None and blob.sha256 != sha256.lower():
@@ -69,16 +71,19 @@ def ingest(
         if blob.bytes == 0 and not imaging:
             raise TruncatedUpload("The file is empty.")
         recognised.end()
+        accept(learnt(blob))
 
-    blob = vault.put(record, identity, observed(), limit=limit, accept=accept)
-    return IngestedFile(
-        sha256=blob.sha256,
-        bytes=blob.bytes,
-        media_type=recognised.media_type,
-        header=recognised.header,
-        reason=recognised.reason,
-        path=blob.path,
-    )
+    def learnt(blob: Blob) -> IngestedFile:
+        return IngestedFile(
+            sha256=blob.sha256,
+            bytes=blob.bytes,
+            media_type=recognised.media_type,
+            header=recognised.header,
+            reason=recognised.reason,
+            path=blob.path,
+        )
+
+    return learnt(vault.put(record, identity, observed(), limit=limit, accept=judged))
 
 
 class _Recognition:

@@ -6,22 +6,42 @@ from application.cases import Cases
 from application.outcome import Outcome
 from application.records.blob_keys import BlobKeys
 from application.records.intake import Intake, RecordDraft
+from application.records.multipart import Multipart
 from application.records.onepass import IngestedFile
+from application.records.parts import PartKind
+from application.records.resumable import PartStatus, Resumable
+from application.records.stow import Said, store
 from application.records.uploads import UploadStatus
 from application.request import Request
+from domain.archive import checked_path
 from domain.case.actor import is_assignee, is_coordinator, is_patient
 from domain.case.commands import ReceiveRecord
-from domain.errors import UploadNotFound, WrongRole
-from domain.records import RecordKind
+from domain.errors import (
+    AlreadyDone,
+    CaseLedgerError,
+    CaseNotFound,
+    Conflict,
+    NotFound,
+    Refused,
+    StaleRevision,
+    Unavailable,
+    UploadBusy,
+    UploadNotFound,
+    WrongRole,
+)
+from domain.records import RecordKind, checked_name
+
+_TRIES = 5
 
 
 class Receiving:
     """Uploads of a case's records. Nothing of an upload is visible as a record before its event is in the log."""
 
-    def __init__(self, cases: Cases, intake: Intake, blob_keys: BlobKeys) -> None:
+    def __init__(self, cases: Cases, intake: Intake, blob_keys: BlobKeys, resumable: Resumable) -> None:
         self._cases = cases
         self._intake = intake
         self._blob_keys = blob_keys
+        self._resumable = resumable
 
     def begin(self, request: Request, case: str, kind: RecordKind) -> UploadStatus:
         """Begin an upload for a case.
@@ -49,7 +69,118 @@ class Receiving:
             ControlCharacter, TooLarge, TruncatedUpload, DigestMismatch, NotDicom: nothing of the file is kept.
         """
         self._own(request, case, upload)
-        return self._intake.add_file(upload, name, chunks, length, sha256)
+        return self._intake.add_file(upload, checked_path(checked_name(name)), chunks, length, sha256)
+
+    def begin_part(
+        self,
+        request: Request,
+        case: str,
+        upload: str,
+        kind: PartKind,
+        name: str,
+        length: int | None,
+        sha256: str | None,
+    ) -> PartStatus:
+        """Begin a file, or an archive of files, that may come in several goes.
+
+        Raises:
+            UploadNotFound, WrongRole, AlreadyDone, ControlCharacter, UnsafePath, TooLarge.
+        """
+        self._own(request, case, upload)
+        return self._resumable.begin(upload, kind, name, length, sha256)
+
+    def append_part(
+        self,
+        request: Request,
+        case: str,
+        upload: str,
+        part: str,
+        offset: int,
+        chunks: Iterable[bytes],
+        *,
+        complete: bool,
+        length: int | None = None,
+    ) -> PartStatus:
+        """Take more of a file or an archive, from byte `offset` on; what arrives before a failure is kept.
+
+        Raises:
+            UploadNotFound, WrongRole, AlreadyDone, OffsetMismatch, UploadBusy, TooLarge, TruncatedUpload; and, of the
+            whole, what `add_file` raises, or MalformedArchive and SuspectedBomb.
+        """
+        self._own(request, case, upload)
+        return self._resumable.append(upload, part, offset, chunks, complete=complete, length=length)
+
+    def part(self, request: Request, case: str, upload: str, part: str) -> PartStatus:
+        """How far a file or an archive is.
+
+        Raises:
+            UploadNotFound, WrongRole.
+        """
+        self._own(request, case, upload)
+        return self._resumable.status(upload, part)
+
+    def parts(self, request: Request, case: str, upload: str) -> list[PartStatus]:
+        """How far every file and archive is that was begun by `begin_part`.
+
+        Raises:
+            UploadNotFound, WrongRole.
+        """
+        self._own(request, case, upload)
+        return self._resumable.of_upload(upload)
+
+    def cancel_part(self, request: Request, case: str, upload: str, part: str) -> None:
+        """Give a file or an archive up that has not arrived whole.
+
+        Raises:
+            UploadNotFound, WrongRole, AlreadyDone, UploadBusy.
+        """
+        self._own(request, case, upload)
+        self._resumable.cancel(upload, part)
+
+    def store(
+        self, request: Request, case: str, upload: str | None, body: Multipart, study: str | None
+    ) -> tuple[list[Said], Outcome | None]:
+        """Take in the instances of a STOW-RS request, each stored or given a reason.
+
+        Into an upload that is open, or, without one, as a record of their own that is in the log when this returns;
+        there is none where nothing could be stored.
+
+        Raises:
+            UploadNotFound, WrongRole, AlreadyDone, MalformedBody, TooLarge, TruncatedUpload, and whatever the decision
+            refuses with: nothing of a request without an upload is kept then.
+        """
+        if upload is not None:
+            self._own(request, case, upload)
+            return store(self._intake.adding(upload), body, study), None
+        own = self.begin(request, case, RecordKind.IMAGING).upload
+        try:
+            said = store(self._intake.adding(own), body, study)
+            if any(each.reason is None for each in said):
+                return said, self._finish_anyhow(request, case, own)
+        except CaseLedgerError:
+            self._drop(own)
+            raise
+        self._drop(own)
+        return said, None
+
+    def _finish_anyhow(self, request: Request, case: str, upload: str) -> Outcome:
+        """Finish an upload, however the case moves meanwhile: the sender saw no revision that could be stale."""
+        for _ in range(_TRIES):
+            try:
+                return self.finish(request, case, upload)
+            except StaleRevision:
+                continue
+        return self.finish(request, case, upload)
+
+    def _drop(self, upload: str) -> None:
+        """Give up an upload that nobody else knows; where its event may be on its way, `reconcile` sees to it."""
+        try:
+            if self._intake.status(upload).state == "finished":
+                self._intake.resolve(upload, self.recorded)
+            else:
+                self._intake.abandon(upload)
+        except (UploadNotFound, AlreadyDone, UploadBusy, Unavailable):
+            pass
 
     def status(self, request: Request, case: str, upload: str) -> UploadStatus:
         """How far an upload is.
@@ -60,13 +191,17 @@ class Receiving:
         return self._own(request, case, upload)
 
     def abandon(self, request: Request, case: str, upload: str) -> None:
-        """Give an upload up; its content goes.
+        """Give an upload up; its content goes. A finished one, too, unless its record is in the log.
 
         Raises:
-            UploadNotFound, WrongRole, AlreadyDone.
+            UploadNotFound, WrongRole.
+            AlreadyDone: its record is in the log.
+            UploadBusy: its record may be on its way into the log.
         """
-        self._own(request, case, upload)
-        self._intake.abandon(upload)
+        if self._own(request, case, upload).state != "finished":
+            self._intake.abandon(upload)
+        elif self._intake.resolve(upload, self.recorded):
+            raise AlreadyDone("the record is in the log")
 
     def finish(self, request: Request, case: str, upload: str) -> Outcome:
         """Make a record of an upload: manifest and keys are durable, then the event, then the upload is forgotten.
@@ -75,8 +210,9 @@ class Receiving:
         Idempotency-Key gives its receipt again.
 
         Raises:
-            UploadNotFound, MalformedBody without a file, and whatever the decision refuses with: the content is
-            kept then, until the upload is abandoned.
+            UploadNotFound, MalformedBody without a file, MissingPart while a transfer is under way, and whatever the
+            decision refuses with. The content is kept then: every refusal can pass (a consent is granted, a phase
+            changes, a case is reopened), so only who uploads gives it up, or time does.
         """
         try:
             self._own(request, case, upload)
@@ -85,9 +221,42 @@ class Receiving:
             return self._cases.repeated(request)
         draft = self._intake.finish(upload)
         self._blob_keys.keep(draft.record, draft.identity)
-        outcome = self._cases.act(request, case, lambda state: _command(draft))
-        self._intake.settle(upload, recorded=True)
+        try:
+            outcome = self._cases.act(request, case, lambda state: _command(draft))
+        except (Refused, Conflict, NotFound):
+            # Definite: nothing was appended. After any other failure the event may still get into the log.
+            self._intake.release(upload)
+            raise
+        self._intake.settle(upload)
         return outcome
+
+    def reconcile(self, expired_s: float) -> int:
+        """Settle finished uploads whose record is in the log, and give up those that nobody finishes; how many ended.
+
+        They are what a crash between the append and the settling leaves, or a refusal that nobody returned to.
+        """
+        ended = 0
+        for upload, expired in self._intake.unsettled(expired_s):
+            try:
+                ended += self._intake.resolve(upload, self.recorded, keep=not expired) or expired
+            except (UploadNotFound, AlreadyDone, UploadBusy):
+                continue  # somebody was faster
+        return ended
+
+    def sweep(self, expired_s: float) -> int:
+        """Give up open uploads that nobody goes on with; how many went."""
+        return self._intake.sweep(expired_s)
+
+    def sweep_orphans(self, older_than_s: float) -> int:
+        """Remove objects that nobody knows; of how many records."""
+        return self._intake.sweep_orphans(older_than_s)
+
+    def recorded(self, case: str, record: str) -> bool:
+        """Whether the log has this record of this case."""
+        try:
+            return record in self._cases.load(case).state.records
+        except CaseNotFound:
+            return False
 
     def _uploader(self, request: Request, case: str) -> str:
         state, actor = self._cases.load(case).state, request.actor()

@@ -1,17 +1,33 @@
 """The rows of the schema `intake`: an upload while it is under way. The caller owns the transaction."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import msgspec
 import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.errors import UploadNotFound
+from domain.errors import DatabaseUnavailable, UploadNotFound
 from domain.records import RecordKind
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Connection = psycopg.Connection[Any]
+
+
+@contextmanager
+def transaction(pool: ConnectionPool[Any]) -> Iterator[Connection]:
+    """A transaction on a connection of the pool.
+
+    Raises: DatabaseUnavailable.
+    """
+    try:
+        with pool.connection() as connection, connection.transaction():
+            yield connection
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise DatabaseUnavailable from error
 
 
 class UploadStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +46,14 @@ class UploadStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upload(UploadStatus, frozen=True, kw_only=True):
-    """An upload with what only intake sees: the record's sealed key, and the digest (hex) once finished."""
+    """An upload with what only intake sees: the record's sealed key, and the digest (hex) once finished.
+
+    While it is `committing`, its event may be on its way into the ledger.
+    """
 
     sealed_key: bytes | None
     digest: str | None
+    committing: bool
 
     def status(self) -> UploadStatus:
         """The part that may be shown."""
@@ -64,8 +84,7 @@ def load(database: Connection, upload: str, *, lock: bool = False) -> Upload:
         database.execute("SELECT FROM intake.upload WHERE id = %s FOR UPDATE", (upload,))
     row = database.execute(
         "SELECT id::text, record_id::text, case_id, actor, kind, state, opened_at, touched_at, sealed_key,"
-        " encode(digest, 'hex'), (SELECT count(*) FROM intake.file WHERE upload = id),"
-        " (SELECT coalesce(sum(bytes), 0)::bigint FROM intake.file WHERE upload = id)"
+        " encode(digest, 'hex'), files, total_bytes, committing_until > intake.now()"
         " FROM intake.upload WHERE id = %s",
         (upload,),
     ).fetchone()
@@ -84,6 +103,7 @@ def load(database: Connection, upload: str, *, lock: bool = False) -> Upload:
         digest=row[9],
         files=row[10],
         total_bytes=row[11],
+        committing=row[12],
     )
 
 
@@ -95,11 +115,12 @@ def touch(database: Connection, upload: str) -> None:
 def add_file(database: Connection, upload: str, sha256: str, name_tag: bytes, size: int, sealed: bytes) -> None:
     """Name a stored file; nothing changes when it is named already. The upload is locked by `load`."""
     database.execute(
-        "INSERT INTO intake.file (upload, sha256, name_tag, bytes, sealed) VALUES (%s, %s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (upload, bytes.fromhex(sha256), name_tag, size, sealed),
+        "WITH added AS (INSERT INTO intake.file (upload, sha256, name_tag, bytes, sealed) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING bytes)"
+        " UPDATE intake.upload SET touched_at = intake.now(), files = files + (SELECT count(*) FROM added),"
+        " total_bytes = total_bytes + (SELECT coalesce(sum(bytes), 0) FROM added) WHERE id = %s",
+        (upload, bytes.fromhex(sha256), name_tag, size, sealed, upload),
     )
-    touch(database, upload)
 
 
 def files(database: Connection, upload: str) -> list[tuple[str, bytes, bytes]]:
@@ -125,6 +146,7 @@ def mark_finished(database: Connection, upload: str, digest: str) -> None:
 def mark_abandoned(database: Connection, upload: str) -> None:
     """Forget the upload's files and key; the row stays, so that a writer that comes late finds it ended."""
     database.execute("DELETE FROM intake.file WHERE upload = %s", (upload,))
+    database.execute("DELETE FROM intake.part WHERE upload = %s", (upload,))
     database.execute(
         "UPDATE intake.upload SET state = 'abandoned', sealed_key = NULL, digest = NULL,"
         " touched_at = intake.now() WHERE id = %s",
@@ -139,6 +161,40 @@ def lock_untouched(database: Connection, older_than_s: float) -> list[tuple[str,
         " WHERE state <> 'finished' AND touched_at <= intake.now() - %s FOR UPDATE SKIP LOCKED",
         (int(older_than_s * 1_000_000),),
     ).fetchall()
+
+
+def arriving(database: Connection, upload: str) -> bool:
+    """Whether some part of the upload has begun to arrive and is not done."""
+    query = "SELECT FROM intake.part WHERE upload = %s AND state = 'open' LIMIT 1"
+    return database.execute(query, (upload,)).fetchone() is not None
+
+
+def lease(database: Connection, upload: str, seconds: float) -> None:
+    """Keep a finished upload from being ended by anybody else, for so many seconds from now; 0 lets go of it."""
+    database.execute(
+        "UPDATE intake.upload SET committing_until = intake.now() + %s WHERE id = %s",
+        (int(seconds * 1_000_000), upload),
+    )
+
+
+def finished(database: Connection, older_than_s: float) -> list[tuple[str, str, str, bool]]:
+    """Upload, case and record of every finished upload that nobody is committing, and whether it is that old."""
+    return database.execute(
+        "SELECT id::text, case_id, record_id::text, touched_at <= intake.now() - %s FROM intake.upload"
+        " WHERE state = 'finished' AND committing_until <= intake.now()",
+        (int(older_than_s * 1_000_000),),
+    ).fetchall()
+
+
+def unknown(database: Connection, records: set[str]) -> set[str]:
+    """Those of these record ids that neither an upload nor a record has."""
+    rows = database.execute(
+        "SELECT candidate FROM unnest(%s::text[]) AS candidate"
+        " WHERE NOT EXISTS (SELECT FROM intake.upload WHERE record_id = candidate::uuid)"
+        " AND NOT EXISTS (SELECT FROM records.blob_key WHERE record = candidate)",
+        (sorted(records),),
+    ).fetchall()
+    return {row[0] for row in rows}
 
 
 def delete(database: Connection, upload: str) -> None:

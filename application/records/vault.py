@@ -1,5 +1,7 @@
 """Content-addressed, encrypted objects: `records/<record id>/<SHA-256 of the plaintext>.age`.
 
+Segments of files that are still arriving stand apart, under random names: `segments/<record id>/<uuid>.age`.
+
 Each record has its own age key (https://age-encryption.org/v1, X25519), so destroying one key erases one
 record and the public `age` tool opens any object with the exported key. An address names the content inside
 its record only: two records never share a key, hence never an object.
@@ -7,8 +9,9 @@ its record only: two records never share a key, hence never an object.
 
 import hashlib
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -25,6 +28,7 @@ from domain.records import FILE_BYTES
 _RECORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES = 256 * 1024
+RECORDS, SEGMENTS = "records", "segments"
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,24 @@ class Vault:
         Raises: TooLarge above `limit` bytes, Unavailable when the store fails, and whatever `chunks` or
         `accept` raise.
         """
+        return self._put(identity, chunks, lambda digest: _path(record, digest), limit, accept)
+
+    def put_segment(self, record: str, segment: str, identity: str, chunks: Iterable[bytes]) -> Blob:
+        """Encrypt a segment of a file that is still arriving; durable when this returns.
+
+        Raises: Unavailable, and whatever `chunks` raises.
+        """
+        path = _segment_path(record, segment)
+        return self._put(identity, chunks, lambda digest: path, FILE_BYTES, lambda blob: None)
+
+    def _put(
+        self,
+        identity: str,
+        chunks: Iterable[bytes],
+        place: Callable[[str], str],
+        limit: int,
+        accept: Callable[[Blob], None],
+    ) -> Blob:
         recipient = _identity(identity).to_public()
         source = _Source(chunks, limit)
         try:
@@ -84,7 +106,7 @@ class Vault:
             if sink.failure is not None:
                 raise sink.failure
             digest = source.digest.hexdigest()
-            blob = Blob(sha256=digest, bytes=source.bytes, path=_path(record, digest))
+            blob = Blob(sha256=digest, bytes=source.bytes, path=place(digest))
             accept(blob)
             staged.publish(blob.path)
         except (OSError, BaseError) as error:
@@ -105,9 +127,19 @@ class Vault:
         Raises: BlobAltered when the object is missing, does not decrypt, or hashes to something else;
         Unavailable when the store fails.
         """
+        return self._stream(_path(record, sha256), identity, sha256)
+
+    def read_segment(self, record: str, segment: str, identity: str, sha256: str) -> bytes:
+        """The plaintext of a segment, verified.
+
+        Raises: BlobAltered, Unavailable.
+        """
+        return b"".join(self._stream(_segment_path(record, segment), identity, sha256))
+
+    def _stream(self, path: str, identity: str, sha256: str) -> Generator[bytes, None, None]:
         key = _identity(identity)
         try:
-            found = obstore.get(self._store, _path(record, sha256))
+            found = obstore.get(self._store, path)
         except FileNotFoundError as error:
             raise BlobAltered("A stored blob is missing.") from error
         except (OSError, BaseError) as error:
@@ -153,14 +185,27 @@ class Vault:
         self._remove([_path(record, sha256)])
 
     def delete_record(self, record: str) -> int:
-        """Remove every object of a record; how many there were."""
-        try:
-            listed = obstore.list(self._store, prefix=_folder(record))
-            paths = [str(item["path"]) for batch in listed for item in batch]
-        except (OSError, BaseError) as error:
-            raise Unavailable("The vault cannot be read now.") from error
+        """Remove every object of a record, and what was still arriving of it; how many there were."""
+        paths = [str(item["path"]) for folder in (_folder(record), _segments(record)) for item in self._list(folder)]
         self._remove(paths)
         return len(paths)
+
+    def delete_segments(self, record: str, segments: Iterable[str] | None = None) -> None:
+        """Remove these segments of a record's arriving files, or all of them."""
+        if segments is None:
+            self._remove([str(item["path"]) for item in self._list(_segments(record))])
+        else:
+            self._remove([_segment_path(record, segment) for segment in segments])
+
+    def records(self, older_than_s: float) -> set[str]:
+        """Ids of records that have objects here, all of them older than so many seconds."""
+        oldest = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        seen: dict[str, bool] = {}
+        for top in (RECORDS, SEGMENTS):
+            for item in self._list(top):
+                record = str(item["path"]).split("/")[1]
+                seen[record] = seen.get(record, True) and item["last_modified"] <= oldest
+        return {record for record, old in seen.items() if old and _RECORD.fullmatch(record)}
 
     def sweep_staging(self, older_than_s: float) -> int:
         """Remove what dead writers left, untouched for that many seconds; a living writer's file stays."""
@@ -168,6 +213,13 @@ class Vault:
             return self._staging.sweep(older_than_s)
         except (OSError, BaseError) as error:
             raise Unavailable("The vault cannot be swept now.") from error
+
+    def _list(self, prefix: str) -> Iterator[Any]:
+        try:
+            for batch in obstore.list(self._store, prefix=prefix):
+                yield from batch
+        except (OSError, BaseError) as error:
+            raise Unavailable("The vault cannot be read now.") from error
 
     def _remove(self, paths: list[str]) -> None:
         for path in paths:
@@ -244,7 +296,17 @@ def _folder(record: str) -> str:
     # Nothing but a UUID ever becomes part of a path.
     if not _RECORD.fullmatch(record):
         raise MalformedBody("A record id is a UUID.")
-    return f"records/{record}"
+    return f"{RECORDS}/{record}"
+
+
+def _segments(record: str) -> str:
+    return _folder(record).replace(RECORDS, SEGMENTS, 1)
+
+
+def _segment_path(record: str, segment: str) -> str:
+    if not _RECORD.fullmatch(segment):
+        raise MalformedBody("A segment id is a UUID.")
+    return f"{_segments(record)}/{segment}.age"
 
 
 def _path(record: str, sha256: str) -> str:

@@ -8,10 +8,10 @@ from domain.access import Basis
 from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient
 from domain.case.consent import REVIEWING, covering, require_share
 from domain.case.phases import OPEN
-from domain.case.state import Assignment, CaseState, Record, SignedOpinion
+from domain.case.state import Assignment, CaseState, Imaging, Record, SignedOpinion
 from domain.errors import MissingConsent, NotFound, SubjectErased, WrongPhase, WrongRole
 
-What = Literal["case", "trail", "bundle", "record", "opinion"]
+What = Literal["case", "trail", "bundle", "record", "opinion", "imaging_report"]
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,17 +45,24 @@ def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | N
             raise WrongRole(f"compliance reads trail and bundle, not the {what}")
         raise SubjectErased
     match actor.role:
-        case "patient" if is_patient(state, actor):
+        case "patient" if is_patient(state, actor) and what != "imaging_report":
             return _patient(state, what, item)
         case "coordinator" if is_coordinator(state, actor) and what != "bundle":
             if what == "record":
                 _record(state, item)
             elif what == "opinion":
                 _opinion(state, item)
+            elif what == "imaging_report":
+                _imaging(state)
             return _ASSIGNED
         case "technician" if what == "record":
             return _technician(state, item)
-        case "specialist" if is_assignee(state, actor) and what in ("case", "record", "opinion"):
+        case "technician" if what == "imaging_report":
+            # In quarantine, too: the report says what has to be found out, and shows no image.
+            _imaging(state)
+            _require_checking(state)
+            return _ASSIGNED
+        case "specialist" if is_assignee(state, actor) and what in ("case", "record", "opinion", "imaging_report"):
             return _specialist(state, what, item, now)
         case "oncologist" if what == "opinion":
             return _recipient(state, actor, item, now)
@@ -78,9 +85,13 @@ def _technician(state: CaseState, item: str | None) -> Permission:
     if record is not None and record.kind != "imaging":
         raise WrongRole("a technician reads imaging records only")
     _record(state, item)
+    _require_checking(state)
+    return _ASSIGNED
+
+
+def _require_checking(state: CaseState) -> None:
     if state.phase not in OPEN[: OPEN.index("signed")]:
         raise WrongPhase("imaging is not checked any more")
-    return _ASSIGNED
 
 
 def _specialist(state: CaseState, what: What, item: str | None, now: int) -> Permission:
@@ -99,6 +110,8 @@ def _specialist(state: CaseState, what: What, item: str | None, now: int) -> Per
     _require_consents(state, assignment, None, now)
     if what == "opinion":
         _opinion(state, item)
+    elif what == "imaging_report" and _imaging(state).verdict == "stop":
+        raise WrongPhase("the report is on images that may be another person's")
     return _ASSIGNED
 
 
@@ -137,6 +150,12 @@ def _record(state: CaseState, item: str | None) -> Record:
     if record.quarantined:
         raise WrongPhase(f"record {record.record} is in quarantine")
     return record
+
+
+def _imaging(state: CaseState) -> Imaging:
+    if state.imaging is None:
+        raise NotFound("the imaging of this case has not been checked")
+    return state.imaging
 
 
 def _opinion(state: CaseState, item: str | None) -> SignedOpinion:

@@ -16,13 +16,18 @@ import msgspec
 
 from domain.case.events import (
     ChecklistItem,
+    CloseReason,
     ConsentKind,
     Coverage,
+    DocumentFact,
+    Marker,
     Opinion,
+    PersonsVerdict,
     Reason,
     Recipient,
     RecordKind,
     RecordPin,
+    RepeatAdvice,
     Representative,
     Verdict,
 )
@@ -145,8 +150,42 @@ class ReceiveRecord(ReceiveRecordInput, frozen=True, kw_only=True):
     bytes: Count
 
 
+class ReleaseRecordInput(Input, frozen=True, kw_only=True):
+    """Why a record is this patient's after all."""
+
+    reason: RequiredText
+
+
+class ReleaseRecord(ReleaseRecordInput, frozen=True, kw_only=True):
+    """Take a record out of quarantine: whose it is has been found out."""
+
+    record: Identifier
+
+
+Advice = Annotated[tuple[RepeatAdvice, ...], msgspec.Meta(min_length=1, max_length=50)]
+
+
+class ClassifyRecordInput(Input, frozen=True, kw_only=True):
+    """Say what kind of record this is. Without markers, bloods get those that the laboratory coded."""
+
+    kind: RecordKind
+    dated_on: Day | None = None
+    markers: Annotated[tuple[Marker, ...], msgspec.Meta(max_length=100)] | None = None
+
+
+class ClassifyRecord(Input, frozen=True, kw_only=True):
+    """Say what kind of record this is, with what its files were found to be."""
+
+    record: Identifier
+    kind: RecordKind
+    suggested: RecordKind | None = None
+    dated_on: Day | None = None
+    documents: tuple[DocumentFact, ...] = ()
+    markers: tuple[Marker, ...] = ()
+
+
 class RecordImagingCheck(Input, frozen=True, kw_only=True):
-    """Put an imaging check on record: `records` is all that it looked at."""
+    """Put an imaging check on record: `records` is all that it looked at, `advice` what an inadequate one leads to."""
 
     records: tuple[Identifier, ...]
     verdict: Verdict
@@ -155,6 +194,21 @@ class RecordImagingCheck(Input, frozen=True, kw_only=True):
     requirement: Identifier
     requirement_version: Count
     checker_version: Count
+    valid_until: Day | None = None
+    advice: tuple[RepeatAdvice, ...] = ()
+
+
+class OverruleImagingVerdict(Input, frozen=True, kw_only=True):
+    """Judge the imaging otherwise than the check did, and say why."""
+
+    verdict: PersonsVerdict
+    reason: RequiredText
+
+
+class AdviseRepeatImaging(Input, frozen=True, kw_only=True):
+    """Say what has to be acquired or sent again, finding by finding."""
+
+    advice: Advice
 
 
 class AcceptLimitedImaging(Input, frozen=True, kw_only=True):
@@ -207,6 +261,12 @@ class DeliverOpinion(Input, frozen=True, kw_only=True):
     channel: Literal["portal", "video_call", "in_person", "post"]
 
 
+class CloseCase(Input, frozen=True, kw_only=True):
+    """End the case."""
+
+    reason: CloseReason
+
+
 class ShareOpinionInput(Input, frozen=True, kw_only=True):
     """Which version goes to whom, under which consent."""
 
@@ -237,7 +297,11 @@ Command = (
     | WithdrawConsent
     | IssueChecklist
     | ReceiveRecord
+    | ClassifyRecord
+    | ReleaseRecord
     | RecordImagingCheck
+    | OverruleImagingVerdict
+    | AdviseRepeatImaging
     | AcceptLimitedImaging
     | DeclareRecordsComplete
     | RouteCase
@@ -246,4 +310,5 @@ Command = (
     | DeliverOpinion
     | ShareOpinion
     | OpenShare
+    | CloseCase
 )

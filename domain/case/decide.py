@@ -6,8 +6,8 @@ then what was done before and what is missing. So an outsider learns nothing abo
 
 from typing import assert_never
 
+from domain.case import closing, consent, judging, material, opening, release, review
 from domain.case import commands as c
-from domain.case import consent, material, opening, release, review
 from domain.case.actor import Actor
 from domain.case.calendar import Calendars
 from domain.case.state import CaseState
@@ -46,10 +46,18 @@ def decide(
             return (opening.issue_checklist(state, command, actor, now),)
         case c.ReceiveRecord():
             return material.receive_record(state, command, actor, now)
+        case c.ClassifyRecord():
+            return (material.classify_record(state, command, actor),)
         case c.RecordImagingCheck():
             return material.record_imaging_check(state, command, actor, now)
         case c.AcceptLimitedImaging():
-            return (material.accept_limited_imaging(state, command, actor),)
+            return (material.accept_limited_imaging(state, command, actor, now),)
+        case c.ReleaseRecord():
+            return (judging.release_record(state, command, actor),)
+        case c.OverruleImagingVerdict():
+            return (judging.overrule_imaging_verdict(state, command, actor),)
+        case c.AdviseRepeatImaging():
+            return (judging.advise_repeat_imaging(state, command, actor),)
         case c.DeclareRecordsComplete():
             return (material.declare_records_complete(state, command, actor, now, calendars),)
         case c.RouteCase():
@@ -64,4 +72,6 @@ def decide(
             return (release.share_opinion(state, command, actor, now),)
         case c.OpenShare():
             return (release.open_share(state, command, actor, now),)
+        case c.CloseCase():
+            return (closing.close_case(state, command, actor),)
     assert_never(command)

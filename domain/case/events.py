@@ -9,6 +9,7 @@ from domain.values import (
     Count,
     Country,
     Day,
+    Decimal,
     Identifier,
     Language,
     Line,
@@ -17,8 +18,10 @@ from domain.values import (
     RequiredText,
     Resectability,
     Sha256,
+    SubjectName,
     Subspecialty,
     Text,
+    UcumUnit,
 )
 
 Reason = Literal[
@@ -43,6 +46,9 @@ RecordKind = Literal[
     "imaging", "radiology_report", "pathology", "operative_note", "oncologist_letter", "bloods", "other"
 ]
 Verdict = Literal["adequate", "limited", "inadequate", "stop", "undetermined"]
+PersonsVerdict = Literal["adequate", "limited", "inadequate"]
+"""What a person may say instead of the check: a stop is released and checked again, and a person can tell."""
+CloseReason = Literal["completed", "withdrawn", "died", "unreachable", "not_suitable"]
 Phase = Literal[
     "intake",
     "gathering",
@@ -189,12 +195,61 @@ class RecordReceived(Event, frozen=True, kw_only=True):
     duplicate_of: Identifier | None = None
 
 
+MarkerName = Literal["cea", "ca19_9", "afp"]
+"""Carcinoembryonic antigen, carbohydrate antigen 19-9, alpha-fetoprotein."""
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A tumour marker as a laboratory gave it; the unit is UCUM, where the laboratory's own was one."""
+
+    marker: MarkerName
+    value: Decimal
+    comparator: Literal["", "<", "<=", ">", ">="] = ""
+    """The value is a bound of what could be measured."""
+    unit: UcumUnit
+    loinc: Identifier | None = None
+    sampled_on: Day | None = None
+    basis: Literal["fhir", "cda", "text", "entered"]
+    """Coded by the laboratory, found in a text and confirmed by a person, or typed in by one."""
+
+
+class DocumentFact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one file of a record turned out to be: format by its bytes, pages, codes of what was found."""
+
+    sha256: Sha256
+    format: Identifier
+    pages: Count = 0
+    findings: tuple[Identifier, ...] = ()
+
+
+@register.add("record.classified.v1", subject="record")
+class RecordClassified(Event, frozen=True, kw_only=True):
+    """The coordinator says what kind of record this is; the newest word counts."""
+
+    record: Identifier
+    kind: RecordKind
+    suggested: RecordKind | None = None
+    """What the service made of it, which the coordinator saw."""
+    dated_on: Day | None = None
+    """Day that the document is of; for bloods, that of the sample."""
+    documents: tuple[DocumentFact, ...] = ()
+    markers: tuple[Marker, ...] = ()
+
+
 @register.add("record.quarantined.v1", subject="case")
 class RecordQuarantined(Event, frozen=True, kw_only=True):
     """Nobody may look at this record before a person has decided."""
 
     record: Identifier
     findings: tuple[Identifier, ...]
+
+
+@register.add("record.released.v1", subject="case")
+class RecordReleased(Event, frozen=True, kw_only=True):
+    """A person found that the record is this patient's after all; imaging is then checked again."""
+
+    record: Identifier
+    reason: RequiredText
 
 
 @register.add("imaging.checked.v1", subject="case")
@@ -209,6 +264,37 @@ class ImagingChecked(Event, frozen=True, kw_only=True):
     requirement_version: Count
     checker_version: Count
     checked_on: Day
+    valid_until: Day | None = None
+    """Last day on which the age of the images leads to the same verdict; None where it never matters."""
+
+
+@register.add("imaging.verdict_overruled.v1", subject="case")
+class ImagingVerdictOverruled(Event, frozen=True, kw_only=True):
+    """A technician judged the imaging otherwise than the check, and says why. The check's report stays."""
+
+    records: tuple[Identifier, ...]
+    """What the check looked at."""
+    report_sha256: Sha256
+    was: Verdict
+    verdict: PersonsVerdict
+    reason: RequiredText
+
+
+class RepeatAdvice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing to acquire or send again, in words that can go to a hospital, and the finding that it answers."""
+
+    finding: Identifier
+    what: RequiredText
+    why: RequiredText
+
+
+@register.add("imaging.repeat_advised.v1", subject="case")
+class RepeatImagingAdvised(Event, frozen=True, kw_only=True):
+    """What has to be acquired or sent again before an opinion on this imaging is possible."""
+
+    records: tuple[Identifier, ...]
+    report_sha256: Sha256
+    advice: tuple[RepeatAdvice, ...]
 
 
 @register.add("imaging.accepted.v1", subject="case")
@@ -340,3 +426,26 @@ class ShareOpened(Event, frozen=True, kw_only=True):
     opinion: Identifier
     version: Count
     consent: Identifier
+
+
+@register.add("case.closed.v1", subject="case")
+class CaseClosed(Event, frozen=True, kw_only=True):
+    """The case is over, for a reason."""
+
+    reason: CloseReason
+
+
+@register.add("case.content_erased.v1", subject="accountability")
+class ContentErased(Event, frozen=True, kw_only=True):
+    """One subject's key and payloads were destroyed: that of the case, of a record, or of the patient.
+
+    The subject stands in the statement as the object, too, in clear: it is how a verifier tells what was erased from
+    what is missing.
+    """
+
+    request: Identifier
+    """Stream of the privacy request."""
+    scope: Literal["case", "record"]
+    subject: SubjectName
+    record: Identifier | None = None
+    """The record, where the subject is one."""

@@ -17,6 +17,7 @@ from domain.case.state import (
     Record,
     Share,
     SignedOpinion,
+    newest,
 )
 from domain.event import Erased, Event, Meta
 
@@ -30,6 +31,7 @@ _ERASED_PHASE: dict[str, e.Phase] = {
     "opinion.signed.v1": "signed",
     "opinion.delivered.v1": "delivered",
     "opinion.shared.v1": "follow_up",
+    "case.closed.v1": "closed",
 }
 """An erased entry still says what kind of thing happened, and so where the case stood."""
 
@@ -65,10 +67,17 @@ def _evolve(state: CaseState, event: Event | Erased, meta: Meta) -> CaseState:
             return replace(state, phase="gathering", checklist=event.items, imaging_site=event.imaging_site)
         case e.RecordReceived():
             return _received(state, event, meta)
+        case e.RecordClassified():
+            return _classified(state, event)
         case e.RecordQuarantined():
             return _quarantined(state, event)
         case e.ImagingChecked():
             return _checked(state, event)
+        case e.RecordReleased():
+            return _released(state, event)
+        case e.ImagingVerdictOverruled():
+            imaging = state.imaging and replace(state.imaging, verdict=event.verdict, accepted_limits=())
+            return replace(state, phase=_judged(state.phase, event.verdict), imaging=imaging)
         case e.ImagingAccepted():
             return replace(state, imaging=state.imaging and replace(state.imaging, accepted_limits=event.limits))
         case e.RecordsDeclaredComplete():
@@ -109,6 +118,10 @@ def _evolve(state: CaseState, event: Event | Erased, meta: Meta) -> CaseState:
                 recipient=event.recipient,
             )
             return replace(state, phase="follow_up", shares=_with(state.shares, event.share, share))
+        case e.CaseClosed():
+            return _closed(state, meta)
+        case e.ContentErased():
+            return _content_erased(state, event)
     return state
 
 
@@ -132,6 +145,13 @@ def _received(state: CaseState, event: e.RecordReceived, meta: Meta) -> CaseStat
     )
 
 
+def _classified(state: CaseState, event: e.RecordClassified) -> CaseState:
+    record = state.records.get(event.record)
+    if record is None:
+        return state
+    return replace(state, records=_with(state.records, event.record, replace(record, kind=event.kind)))
+
+
 def _quarantined(state: CaseState, event: e.RecordQuarantined) -> CaseState:
     record = state.records.get(event.record)
     if record is None:  # it was erased
@@ -142,12 +162,40 @@ def _quarantined(state: CaseState, event: e.RecordQuarantined) -> CaseState:
     return after
 
 
+def _released(state: CaseState, event: e.RecordReleased) -> CaseState:
+    """The record is as if it had just come in: no check has seen it."""
+    record = state.records.get(event.record)
+    if record is None:  # it was erased
+        return state
+    imaging = state.imaging
+    if imaging is not None:
+        imaging = replace(imaging, records=tuple(each for each in imaging.records if each != event.record))
+    moves = record.kind == "imaging" and state.phase == "gathering"
+    return replace(
+        state,
+        phase="imaging_check" if moves else state.phase,
+        records=_with(state.records, event.record, replace(record, quarantined=False, released=True)),
+        imaging=imaging,
+    )
+
+
 def _checked(state: CaseState, event: e.ImagingChecked) -> CaseState:
-    phase = state.phase
+    known = [state.records[each] for each in event.records if each in state.records]
+    imaging = Imaging(
+        verdict=event.verdict,
+        records=event.records,
+        report_sha256=event.report_sha256,
+        report_in=newest(known).record if known and len(known) == len(set(event.records)) else None,
+        valid_until=event.valid_until,
+    )
+    return replace(state, phase=_judged(state.phase, event.verdict), imaging=imaging)
+
+
+def _judged(phase: e.Phase, verdict: e.Verdict) -> e.Phase:
     # From gathering, too: see `phases`; or the imaging that led to this check has been erased, and its kind with it.
     if phase in ("gathering", "imaging_check"):
-        phase = "imaging_check" if event.verdict in ("adequate", "limited") else "gathering"
-    return replace(state, phase=phase, imaging=Imaging(verdict=event.verdict, records=event.records))
+        return "imaging_check" if verdict in ("adequate", "limited") else "gathering"
+    return phase
 
 
 def _complete(state: CaseState, event: e.RecordsDeclaredComplete, meta: Meta) -> CaseState:
@@ -183,6 +231,24 @@ def _back_to_gathering(state: CaseState, meta: Meta) -> CaseState:
         stretch = (clock.running_since, utc_day(meta.recorded_at))
         clock = replace(clock, running_since=None, ran=(*clock.ran, stretch))
     return replace(state, phase="gathering", declared=(), assignment=None, clock=clock)
+
+
+def _closed(state: CaseState, meta: Meta) -> CaseState:
+    """Nobody reviews it any more; a clock that ran stops here."""
+    clock = state.clock
+    if clock is not None and clock.stopped_at is None:
+        clock = replace(clock, stopped_at=meta.recorded_at)
+    return replace(state, phase="closed", assignment=None, clock=clock)
+
+
+def _content_erased(state: CaseState, event: e.ContentErased) -> CaseState:
+    """Of a case nothing goes on; a single record is gone from it, and what cites it stays."""
+    if event.scope == "case":
+        return replace(state, phase="erased")
+    after = replace(state, records={name: each for name, each in state.records.items() if name != event.record})
+    if after.phase == "imaging_check" and not after.usable_imaging():
+        return replace(after, phase="gathering")
+    return after
 
 
 def _erased(state: CaseState, event: Erased, meta: Meta) -> CaseState:

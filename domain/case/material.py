@@ -5,6 +5,7 @@ from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient, re
 from domain.case.calendar import Calendars
 from domain.case.commands import (
     AcceptLimitedImaging,
+    ClassifyRecord,
     DeclareRecordsComplete,
     ReceiveRecord,
     RecordImagingCheck,
@@ -13,10 +14,12 @@ from domain.case.consent import require_process
 from domain.case.events import (
     ImagingAccepted,
     ImagingChecked,
+    RecordClassified,
     RecordPin,
     RecordQuarantined,
     RecordReceived,
     RecordsDeclaredComplete,
+    RepeatImagingAdvised,
 )
 from domain.case.phases import require_phase
 from domain.case.state import CaseState
@@ -55,10 +58,39 @@ def receive_record(
     return (received,)
 
 
+def classify_record(state: CaseState, command: ClassifyRecord, actor: Actor) -> RecordClassified:
+    """What kind of record this is, by the coordinator's word; it may change again.
+
+    Raises:
+        WrongRole: not the assigned coordinator.
+        WrongPhase: not the moment, or the record is in quarantine.
+        MissingPart: no such record, or a kind between imaging and documents, which come in by different checks.
+    """
+    require_coordinator(state, actor)
+    require_phase(state, command)
+    record = state.records.get(command.record)
+    if record is None:
+        raise MissingPart(f"the case has no record {command.record}")
+    if record.quarantined:
+        raise WrongPhase(f"record {command.record} is in quarantine")
+    if (record.kind == "imaging") != (command.kind == "imaging"):
+        raise MissingPart("imaging stays imaging, and a document becomes none: only DICOM files are imaging")
+    return RecordClassified(
+        record=command.record,
+        kind=command.kind,
+        suggested=command.suggested,
+        dated_on=command.dated_on,
+        documents=command.documents,
+        markers=command.markers,
+    )
+
+
 def record_imaging_check(
     state: CaseState, command: RecordImagingCheck, actor: Actor, now: int
-) -> tuple[ImagingChecked | RecordQuarantined, ...]:
+) -> tuple[ImagingChecked | RecordQuarantined | RepeatImagingAdvised, ...]:
     """The verdict on all imaging of the case; `stop` puts what was checked out of everybody's reach.
+
+    Inadequate imaging comes with the advice that the report gives: the one is never on record without the other.
 
     Raises:
         WrongRole: neither the service nor a technician, or the uploader of what was checked.
@@ -74,7 +106,8 @@ def record_imaging_check(
     if state.patient_account in (actor.id, actor.account):
         raise WrongRole("a patient does not check their own imaging")
     require_phase(state, command)
-    if state.phase == "gathering" and not state.unchecked_imaging():
+    stale = state.imaging is not None and state.imaging.stale(calendar.utc_day(now))
+    if state.phase == "gathering" and not state.unchecked_imaging() and not stale:
         raise WrongPhase("the case is gathering, and has no imaging that is still to be checked")
     for record in command.records:
         if record not in known:
@@ -96,7 +129,12 @@ def record_imaging_check(
         requirement_version=command.requirement_version,
         checker_version=command.checker_version,
         checked_on=calendar.utc_day(now),
+        valid_until=command.valid_until,
     )
+    if command.verdict == "inadequate" and command.advice:
+        return checked, RepeatImagingAdvised(
+            records=command.records, report_sha256=command.report_sha256, advice=command.advice
+        )
     if command.verdict != "stop":
         return (checked,)
     return checked, *(
@@ -104,13 +142,13 @@ def record_imaging_check(
     )
 
 
-def accept_limited_imaging(state: CaseState, command: AcceptLimitedImaging, actor: Actor) -> ImagingAccepted:
+def accept_limited_imaging(state: CaseState, command: AcceptLimitedImaging, actor: Actor, now: int) -> ImagingAccepted:
     """Limited imaging is taken as it is; the newest check is what is accepted, and a later one asks again.
 
     Raises:
         WrongRole: neither the assigned coordinator nor the specialist to whom the case was routed.
         WrongPhase: not the moment.
-        MissingPart: the latest check did not find it limited.
+        MissingPart: the latest check did not find it limited, or it has grown stale since.
         AlreadyDone: accepted before.
     """
     if not (is_coordinator(state, actor) or is_assignee(state, actor)):
@@ -120,6 +158,7 @@ def accept_limited_imaging(state: CaseState, command: AcceptLimitedImaging, acto
         raise MissingPart("the latest imaging check did not find the imaging limited")
     if state.imaging.accepted_limits:
         raise AlreadyDone("this imaging was accepted before")
+    require_fresh(state, now)
     return ImagingAccepted(records=state.imaging.records, limits=command.limits, reason=command.reason)
 
 
@@ -130,7 +169,8 @@ def declare_records_complete(
 
     Raises:
         WrongRole, WrongPhase, MissingConsent: not the assigned coordinator, not the moment, no consent to process.
-        MissingPart: an item without a record, or imaging that is neither adequate nor accepted, or not all checked.
+        MissingPart: an item without a record, or imaging that is neither adequate nor accepted, or not all checked, or
+            has grown stale since.
     """
     require_coordinator(state, actor)
     require_phase(state, command)
@@ -150,6 +190,7 @@ def declare_records_complete(
         raise MissingPart(f"imaging is {found}, not adequate, nor limited and accepted")
     for record in state.unchecked_imaging():
         raise MissingPart(f"imaging record {record.record} has not been checked")
+    require_fresh(state, now)
     due_from, due_by = calendar.due(calendars.service, calendar.utc_day(now), state.clock.ran if state.clock else ())
     return RecordsDeclaredComplete(
         records=tuple(RecordPin(record=each.record, manifest_sha256=each.manifest_sha256) for each in usable),
@@ -157,3 +198,14 @@ def declare_records_complete(
         due_from=due_from,
         due_by=due_by,
     )
+
+
+def require_fresh(state: CaseState, now: int) -> None:
+    """Let a case pass whose imaging is no older than its verdict allows for.
+
+    Raises:
+        MissingPart: it has grown stale since it was checked; checked again, it gets the verdict of that day.
+    """
+    imaging = state.imaging
+    if imaging is not None and imaging.stale(calendar.utc_day(now)):
+        raise MissingPart(f"the imaging check held until {imaging.valid_until}: the images have to be checked again")

@@ -30,8 +30,12 @@ ALLOWED: dict[type[c.Command], tuple[Phase, ...]] = {
     c.WithdrawConsent: (*OPEN, "closed", "merged"),
     c.IssueChecklist: ("intake",),
     c.ReceiveRecord: ("gathering", "imaging_check", *WITH_MATERIAL),
+    c.ClassifyRecord: ("gathering", "imaging_check", *WITH_MATERIAL),
     # In gathering only while there is imaging that no check has seen: a case came back with it, or another was stopped.
     c.RecordImagingCheck: ("gathering", "imaging_check", *WITH_MATERIAL),
+    c.ReleaseRecord: ("gathering", "imaging_check", *WITH_MATERIAL),
+    c.OverruleImagingVerdict: ("gathering", "imaging_check", *WITH_MATERIAL),
+    c.AdviseRepeatImaging: ("gathering", "imaging_check", *WITH_MATERIAL),
     c.AcceptLimitedImaging: ("imaging_check", *WITH_MATERIAL),
     # From gathering only where a case came back to it with imaging that is still adequate.
     c.DeclareRecordsComplete: ("gathering", "imaging_check"),
@@ -41,6 +45,7 @@ ALLOWED: dict[type[c.Command], tuple[Phase, ...]] = {
     c.DeliverOpinion: ("signed",),
     c.ShareOpinion: ("delivered", "follow_up"),
     c.OpenShare: ("delivered", "follow_up", "closed"),
+    c.CloseCase: OPEN,
 }
 
 

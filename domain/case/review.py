@@ -6,6 +6,7 @@ from domain.case.calendar import Calendars
 from domain.case.commands import AcceptReview, RouteCase, SignOpinion
 from domain.case.consent import REVIEWING, covering, require_reviewing
 from domain.case.events import CaseRouted, OpinionSigned, RecordPin, ReviewAccepted
+from domain.case.material import require_fresh
 from domain.case.phases import require_phase
 from domain.case.state import Assignment, CaseState
 from domain.errors import AlreadyDone, DigestMismatch, MalformedBody, MissingPart, NotEligible, WrongRole
@@ -62,6 +63,7 @@ def accept_review(
     if command.specialist.specialist != assignment.specialist:
         raise WrongRole("the case was routed to another specialist")
     _require_covered(state, assignment, _declared(state), now)
+    require_fresh(state, now)
     centre = calendars.named(command.specialist.calendar)
     due_from, due_by = calendar.due(centre, clock.running_since, clock.ran)
     return ReviewAccepted(calendar=centre.name, due_from=due_from, due_by=due_by)

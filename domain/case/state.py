@@ -1,5 +1,7 @@
 """What decisions, and the rule of who may read what, need to know of a case; folded from its events."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from domain.case.events import (
@@ -43,6 +45,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     received_index: int
     """The how-manieth record of the case, from 0."""
     quarantined: bool = False
+    released: bool = False
+    """A person took it out of quarantine, and so answers for whose it is."""
+
+
+def newest(records: Sequence[Record]) -> Record:
+    """The one that came in last."""
+    return max(records, key=lambda each: each.received_index)
 
 
 class Imaging(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +59,16 @@ class Imaging(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     records: tuple[str, ...]
+    report_sha256: str
+    report_in: str | None
+    """The record under whose key the report is: the newest that it is about; None where that was erased."""
+    valid_until: str | None = None
+    """Last UTC day on which the verdict holds as far as age goes; None where age does not matter any more."""
     accepted_limits: tuple[str, ...] = ()
+
+    def stale(self, today: str) -> bool:
+        """Say whether the images have grown older since than the verdict allows for."""
+        return self.valid_until is not None and today > self.valid_until
 
     def suffices(self) -> bool:
         """Say whether a case may be reviewed on it: adequate, or limited and accepted."""

@@ -1,7 +1,7 @@
 """The case bundle: one zip that lets anybody check a case without us. Written here, and read here within bounds.
 
-Exactly five members; docs/ledger.md gives their bytes. Nothing in a bundle is believed for being in it: reading checks
-shape and bounds only, `domain.ledger.verify` judges the rest.
+Five members, and a sixth where there are time stamps; docs/ledger.md gives their bytes. Nothing in a bundle is believed
+for being in it: reading checks shape and bounds only, `domain.ledger.verify` judges the rest.
 """
 
 import io
@@ -20,6 +20,8 @@ FORMAT: Literal["caseledger-bundle/v1"] = "caseledger-bundle/v1"
 MANIFEST, CHECKPOINT = "bundle.json", "checkpoint"
 ENTRIES, PROOFS, OPENINGS = "entries.ndjson", "proofs.ndjson", "openings.ndjson"
 MEMBERS = (MANIFEST, CHECKPOINT, ENTRIES, PROOFS, OPENINGS)
+TIME_STAMPS = "timestamps.ndjson"
+"""The member that is there only when it has lines."""
 
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
 """Of the zip, and of all its members together once unpacked."""
@@ -36,6 +38,10 @@ _LIMITS = {
     PROOFS: MAX_BUNDLE_BYTES,
     OPENINGS: MAX_BUNDLE_BYTES,
 }
+
+MAX_TIME_STAMPS, MAX_TIME_STAMP_BYTES = 16, 64 * 1024
+_MAX_TIME_STAMP_LINE = 4 * (MAX_TIME_STAMP_BYTES // 3 + 1) + 64
+_OPTIONAL = {TIME_STAMPS: MAX_TIME_STAMPS * (_MAX_TIME_STAMP_LINE + 1)}
 
 Index = Annotated[int, msgspec.Meta(ge=0, lt=encoding.MAX_INTEGER)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
@@ -69,6 +75,13 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     payload: Annotated[bytes, msgspec.Meta(max_length=MAX_PAYLOAD_BYTES)]
 
 
+class TimeStamp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time-stamp response over the checkpoint's note as the log released it, without cosignatures."""
+
+    rfc3161: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_TIME_STAMP_BYTES)]
+    """DER of the TimeStampResp (RFC 3161 2.4.2)."""
+
+
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle's content: the signed note, envelopes by ascending index, a proof for each, some openings."""
 
@@ -77,6 +90,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[bytes, ...]
     proofs: tuple[Proof, ...]
     openings: tuple[Disclosure, ...]
+    time_stamps: tuple[TimeStamp, ...] = ()
     remarks: tuple[str, ...] = ()
     """What reading noticed that alters nothing."""
 
@@ -104,6 +118,8 @@ def write(bundle: Bundle) -> bytes:
         PROOFS: b"".join(encoding.encode(each) + b"\n" for each in bundle.proofs),
         OPENINGS: b"".join(encoding.encode(each) + b"\n" for each in bundle.openings),
     }
+    if bundle.time_stamps:
+        members[TIME_STAMPS] = b"".join(encoding.encode(each) + b"\n" for each in bundle.time_stamps)
     raw = write_members(members)
     read(raw)
     return raw
@@ -122,13 +138,13 @@ def read(raw: bytes) -> Bundle:
     """Read a bundle's shape, within bounds of memory and time.
 
     Raises:
-        MalformedBundle: not a zip of exactly the five members, above a bound, a line of another shape or not in
-            canonical form, indexes out of order, or another number of proofs than of entries; names the member,
+        MalformedBundle: not a zip of the five members and at most the sixth, above a bound, a line of another shape or
+            not in canonical form, indexes out of order, or another number of proofs than of entries; names the member,
             and the entry's index where there is one.
     """
     if len(raw) > MAX_BUNDLE_BYTES:
         raise MalformedBundle(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
-    members, remarks = unzip.members(raw, _LIMITS, MAX_BUNDLE_BYTES)
+    members, remarks = unzip.members(raw, _LIMITS, MAX_BUNDLE_BYTES, _OPTIONAL)
     manifest = _decode(members[MANIFEST], Manifest, _MAX_MANIFEST_BYTES, MANIFEST, "")
     proofs = _decode_lines(members[PROOFS], Proof, _MAX_PROOF_LINE, PROOFS)
     entries = _entries(members[ENTRIES], proofs)
@@ -143,6 +159,7 @@ def read(raw: bytes) -> Bundle:
         entries=entries,
         proofs=proofs,
         openings=openings,
+        time_stamps=_time_stamps(members[TIME_STAMPS]) if TIME_STAMPS in members else (),
         remarks=remarks,
     )
 
@@ -170,6 +187,17 @@ def _decode_lines(raw: bytes, type_: type[L], limit: int, member: str) -> tuple[
         before = item.index
         decoded.append(item)
     return tuple(decoded)
+
+
+def _time_stamps(raw: bytes) -> tuple[TimeStamp, ...]:
+    lines = raw.split(b"\n")
+    if lines.pop() or not 1 <= len(lines) <= MAX_TIME_STAMPS:
+        message = f"{TIME_STAMPS} has 1 to {MAX_TIME_STAMPS} lines, each ended by a newline"
+        raise MalformedBundle(message, member=TIME_STAMPS)
+    return tuple(
+        _decode(line, TimeStamp, _MAX_TIME_STAMP_LINE, TIME_STAMPS, f"line {number} of ")
+        for number, line in enumerate(lines, 1)
+    )
 
 
 def _decode(raw: bytes, type_: type[T], limit: int, member: str, where: str) -> T:

@@ -6,6 +6,7 @@ specifications (secure-systems-lab/dsse, version 1.0). Lengths in the pre-authen
 
 import base64
 import binascii
+from binascii import b2a_base64
 
 import msgspec
 
@@ -16,7 +17,8 @@ SIGNATURE_BYTES = 64
 MAX_ENTRY_BYTES = 16 * 1024
 
 _PAE_HEAD = b"DSSEv1 %d %s " % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode())
-_TYPE = PAYLOAD_TYPE.encode()
+_ENVELOPE = b'{"payload":"%%s","payloadType":"%s","signatures":[%%s]}' % PAYLOAD_TYPE.encode()
+_SIGNATURE = b'{"sig":"%s"}'
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -45,9 +47,8 @@ def pre_authentication_encoding(statement: bytes) -> bytes:
 
 def render(statement: bytes, signatures: tuple[bytes, ...]) -> bytes:
     """The envelope of a statement; padded base64, members and signatures in fixed order, no white space."""
-    signed = b",".join(b'{"sig":"%s"}' % base64.b64encode(signature) for signature in signatures)
-    payload = base64.b64encode(statement)
-    return b'{"payload":"%s","payloadType":"%s","signatures":[%s]}' % (payload, _TYPE, signed)
+    signed = b",".join([_SIGNATURE % b2a_base64(signature, newline=False) for signature in signatures])
+    return _ENVELOPE % (b2a_base64(statement, newline=False), signed)
 
 
 class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ import base64
 import binascii
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -44,6 +45,7 @@ def b64decode_strict(text: str) -> bytes:
     return raw
 
 
+@lru_cache(1024)
 def is_key_name(name: str) -> bool:
     """Whether this can name a key: not empty, no Unicode space, no plus, no control character."""
     return bool(name) and not any(
@@ -81,9 +83,7 @@ class VerifierKey(msgspec.Struct, frozen=True):
     @classmethod
     def make(cls, name: str, algorithm: int, public_key: bytes) -> "VerifierKey":
         """The verifier key of a name, a kind of signature and a raw public key of 32 bytes (1,312 for ML-DSA-44)."""
-        if not is_key_name(name) or not 0 <= algorithm <= 0xFF:
-            raise BadPublicKey("the verifier key's name or kind of signature is not acceptable")
-        return cls(name, _key_hash(name, algorithm, public_key), algorithm, public_key)
+        return _verifier_key(name, algorithm, public_key)
 
     @classmethod
     def parse(cls, vkey: str) -> "VerifierKey":
@@ -107,6 +107,14 @@ class VerifierKey(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         encoded = base64.b64encode(bytes([self.algorithm]) + self.public_key).decode()
         return f"{self.name}+{self.key_hash.hex()}+{encoded}"
+
+
+@lru_cache(256)
+def _verifier_key(name: str, algorithm: int, public_key: bytes) -> VerifierKey:
+    """Remembered, since a log signs every checkpoint under the same few names."""
+    if not is_key_name(name) or not 0 <= algorithm <= 0xFF:
+        raise BadPublicKey("the verifier key's name or kind of signature is not acceptable")
+    return VerifierKey(name, _key_hash(name, algorithm, public_key), algorithm, public_key)
 
 
 class NoteSignature(msgspec.Struct, frozen=True):

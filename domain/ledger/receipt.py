@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,12 @@ from domain.ledger.tree import HASH_BYTES, MAX_PROOF_HASHES, verify_inclusion
 MAX_RECEIPT_BYTES = 2 * MAX_NOTE_BYTES + 8192
 
 
+@lru_cache(16_384)
+def _encoded(node: bytes) -> str:
+    """Remembered, since the proofs of one batch have most of their hashes in common."""
+    return base64.b64encode(node).decode()
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An entry's index, leaf hash (lowercase hex), inclusion proof (base64) and signed checkpoint."""
 
@@ -26,7 +33,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def make(cls, index: int, leaf: bytes, proof: Sequence[bytes], checkpoint: bytes) -> "Receipt":
         """The receipt of a leaf hash, with its proof in the tree of a signed checkpoint note."""
-        encoded = tuple(base64.b64encode(item).decode() for item in proof)
+        encoded = tuple(map(_encoded, proof))
         return cls(index=index, leaf=leaf.hex(), checkpoint=checkpoint.decode(), proof=encoded)
 
     def to_json(self) -> bytes:

@@ -38,6 +38,16 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         return f"entry {self.index}" + (f" ({inside})" if inside else "")
 
 
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """A signature that holds, by a key that may have been in other hands when it was made: somebody has to look."""
+
+    index: int
+    """Index in the log of the entry that carries it."""
+    signature: Literal["actor", "ledger"]
+    since: int
+    """From when on the key is in doubt, as its revocation says: microseconds UTC."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What holds, and the first thing that does not. Fields of the bundle are None where they could not be read."""
 
@@ -47,6 +57,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     statements: tuple[str, ...] = ()
     """What the result means, and what it does not say."""
+    suspects: tuple[Suspect, ...] = ()
+    """Signatures in doubt; they do not make the report fail."""
+    erased: tuple[int, ...] = ()
+    """Entries whose payloads were destroyed, as later entries of the case say."""
+    holes: tuple[int, ...] = ()
+    """Entries of the case whose payloads are missing, among others that are disclosed, without an erasure that accounts
+    for them. The proofs hold even so."""
     remarks: tuple[str, ...] = ()
     origin: str | None = None
     case: str | None = None

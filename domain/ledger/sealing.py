@@ -20,6 +20,7 @@ KEY_BYTES = 32
 
 _LABEL = b"caseledger/payload/v1\0"
 _VERSION = b"\x01"
+_HEAD_BYTES = 1 + NONCE_BYTES
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -50,20 +51,36 @@ def seal(key: bytes, nonce: bytes, opening: Opening, statement: bytes) -> bytes:
     return _VERSION + nonce + AESGCM(key).encrypt(nonce, plaintext, hashlib.sha256(statement).digest())
 
 
+class Opener:
+    """Opens payloads that are sealed under one subject's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._decrypt = AESGCM(key).decrypt
+
+    def open(self, sealed: bytes, statement: bytes, commitment: str) -> Opening:
+        """Decrypt a payload and check it against the statement's commitment.
+
+        What opens also authenticates the statement's bytes: whoever sealed it held the subject's key.
+
+        Raises:
+            PayloadAltered: wrong key, altered bytes, another statement's payload, or not what the commitment says.
+        """
+        if len(sealed) < _HEAD_BYTES + BLINDING_BYTES or sealed[:1] != _VERSION:
+            raise PayloadAltered("the sealed payload has no known form")
+        try:
+            plaintext = self._decrypt(sealed[1:_HEAD_BYTES], sealed[_HEAD_BYTES:], hashlib.sha256(statement).digest())
+        except InvalidTag:
+            raise PayloadAltered("the sealed payload does not open under its subject's key") from None
+        opening = Opening(plaintext[:BLINDING_BYTES], plaintext[BLINDING_BYTES:])
+        if not hmac.compare_digest(opening.commitment(), commitment):
+            raise PayloadAltered("the payload is not the one that the statement commits to")
+        return opening
+
+
 def open_sealed(key: bytes, sealed: bytes, statement: bytes, commitment: str) -> Opening:
-    """Decrypt a payload and check it against the statement's commitment.
+    """As `Opener.open`, for one payload.
 
     Raises:
-        PayloadAltered: wrong key, altered bytes, another statement's payload, or not what the commitment says.
+        PayloadAltered: see there.
     """
-    if len(sealed) < 1 + NONCE_BYTES + BLINDING_BYTES or sealed[:1] != _VERSION:
-        raise PayloadAltered("the sealed payload has no known form")
-    nonce, ciphertext = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-    try:
-        plaintext = AESGCM(key).decrypt(nonce, ciphertext, hashlib.sha256(statement).digest())
-    except InvalidTag:
-        raise PayloadAltered("the sealed payload does not open under its subject's key") from None
-    opening = Opening(plaintext[:BLINDING_BYTES], plaintext[BLINDING_BYTES:])
-    if not hmac.compare_digest(opening.commitment(), commitment):
-        raise PayloadAltered("the payload is not the one that the statement commits to")
-    return opening
+    return Opener(key).open(sealed, statement, commitment)

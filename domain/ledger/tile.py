@@ -1,4 +1,4 @@
-"""Tiles and entry bundles as they are named and laid out (C2SP tlog-tiles). Hashes of 32 bytes; entries up to 65,535."""
+"""Tiles and entry bundles: how they are named and laid out (C2SP tlog-tiles)."""
 
 import re
 from collections.abc import Sequence

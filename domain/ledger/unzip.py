@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from domain.errors import MalformedBundle
 
@@ -27,21 +28,26 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def members(raw: bytes, limits: Mapping[str, int], total: int) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def members(
+    raw: bytes, limits: Mapping[str, int], total: int, optional: Mapping[str, int] = MappingProxyType({})
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The content of a zip with exactly the members that `limits` names, each at most so many bytes, and remarks.
+
+    Those that `optional` names may be there too.
 
     Raises:
         MalformedBundle: not such a zip, or a member, or all together, above their bounds, declared or real.
     """
-    _check_end(raw, len(limits))
+    declared = _check_end(raw, len(limits), len(limits) + len(optional))
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             found = archive.infolist()
             # Not `filename`, which ends at the first NUL.
-            if sorted(info.orig_filename for info in found) != sorted(limits):
+            names = sorted(info.orig_filename for info in found)
+            if len(names) != declared or names != sorted({*limits, *(name for name in names if name in optional)}):
                 raise MalformedBundle(f"a bundle has exactly the members {', '.join(limits)}")
             for info in found:
-                if info.file_size > limits[info.filename]:
+                if info.file_size > (limits[info.filename] if info.filename in limits else optional[info.filename]):
                     raise MalformedBundle("the member is larger than allowed", member=info.filename)
             if sum(info.file_size for info in found) > total or sum(info.compress_size for info in found) > len(raw):
                 raise MalformedBundle("the members together are larger than allowed")
@@ -52,8 +58,8 @@ def members(raw: bytes, limits: Mapping[str, int], total: int) -> tuple[dict[str
     return content, tuple(f"the zip's CRC-32 of {name} does not match; it proves nothing" for name in wrong)
 
 
-def _check_end(raw: bytes, count: int) -> None:
-    """Bounds what zipfile will read before it reads: number of members and size of the directory."""
+def _check_end(raw: bytes, least: int, most: int) -> int:
+    """Bounds what zipfile will read before it reads: number of members, which it gives, and size of the directory."""
     if len(raw) < _END.size:
         raise MalformedBundle("the bundle is not a zip, or it is truncated")
     signature, disk, first_disk, here, everywhere, size, offset, comment = _END.unpack(raw[-_END.size :])
@@ -62,10 +68,12 @@ def _check_end(raw: bytes, count: int) -> None:
     before = raw[-_END.size - _ZIP64_LOCATOR_BYTES :][: len(_ZIP64_LOCATOR)]
     if disk or first_disk or here != everywhere or before == _ZIP64_LOCATOR:
         raise MalformedBundle("a bundle is one zip file, without ZIP64")
-    if everywhere != count:
-        raise MalformedBundle(f"a bundle has exactly {count} members, this one has {everywhere}")
+    if not least <= everywhere <= most:
+        count = f"exactly {least}" if least == most else f"{least} to {most}"
+        raise MalformedBundle(f"a bundle has {count} members, this one has {everywhere}")
     if size > _MAX_DIRECTORY_BYTES or offset + size + _END.size != len(raw):
         raise MalformedBundle("the zip's directory is not where it has to be")
+    return int(everywhere)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

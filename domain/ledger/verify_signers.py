@@ -1,7 +1,7 @@
 """Judging actors' signatures by nothing but the log: whose key it was, who approved it, what had become of it by then.
 
-The two events of a key's stream are read here by shapes of this module's own, so that the verifier needs no other part
-of the system.
+The events of a key's stream are read here by shapes of this module's own, so that the verifier needs no other part of
+the system.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from domain.errors import CaseLedgerError, EntryAltered, WrongKey
+from domain.errors import EntryAltered, WrongKey
 from domain.ledger import dsse, encoding
 from domain.ledger.keys import proof_of_possession_message, verify_ed25519
 from domain.ledger.signatures import REQUIRED_ROLE
-from domain.ledger.statement import ActorId, KeyId, Sha256Hex, Statement
+from domain.ledger.statement import ActorId, KeyId, Microseconds, Sha256Hex, Statement
 
 REQUESTED, ENROLLED = "key.enrolment_requested.v1", "key.enrolled.v1"
+ROTATED, REVOKED = "key.rotated.v1", "key.revoked.v1"
 APPROVING_ROLES = ("compliance", "administrator")
 # Without the version: a later shape of an opinion needs its surgeon's signature no less.
 _ROLE_BY_NAME = {topic.rpartition(".v")[0]: role for topic, role in REQUIRED_ROLE.items()}
@@ -43,6 +44,20 @@ class _Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     owner: ActorId
 
 
+class _Rotated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    key: KeyId
+    owner: ActorId
+    successor: KeyId
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The end of a key, an actor's or the log's: why, and since when what it signed is in doubt (microseconds UTC)."""
+
+    key: KeyId
+    reason: Literal["compromised", "lost", "superseded", "owner_left", "enrolled_in_error"]
+    compromised_since: Microseconds | None = None
+
+
 class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
     """A key that was enrolled: its raw public key, its owner and their role, its approval, its stream's leaves."""
 
@@ -51,6 +66,9 @@ class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     approved: int
     """Index in the log of the approval; None of the key's signatures counts before."""
+    stopped: int | None
+    """Index of the rotation or revocation; none of its signatures counts after."""
+    compromised_since: int | None
     leaves: tuple[tuple[int, str], ...]
     """Index and leaf (hex) of every entry of the key's stream, ascending."""
 
@@ -60,7 +78,8 @@ class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_history(origin: str, key_id: str, stream: Sequence[LogEntry], payloads: Mapping[int, bytes]) -> KeyHistory:
-    """Read a key's stream: exactly the owner's request with proof of possession, then another person's approval.
+    """Read a key's stream: the owner's request with proof of possession, another person's approval, and then nothing
+    else than a rotation, a revocation, or both in this order.
 
     Payloads are those that opened to their commitments. A kind that this version does not know is refused, since it
     might revoke.
@@ -71,10 +90,10 @@ def read_history(origin: str, key_id: str, stream: Sequence[LogEntry], payloads:
         MalformedBody: a payload has another shape.
     """
     kinds = [item.statement.kind for item in stream]
-    if kinds != [REQUESTED, ENROLLED]:
-        raise WrongKey(f"the key's history is not {REQUESTED}, then {ENROLLED}, and nothing else")
-    request, approval = stream
-    if request.index not in payloads or approval.index not in payloads:
+    if kinds[:2] != [REQUESTED, ENROLLED] or kinds[2:] not in ([], [ROTATED], [REVOKED], [ROTATED, REVOKED]):
+        raise WrongKey(f"the key's history is not {REQUESTED}, then {ENROLLED}, and nothing else but its end")
+    request, approval, *ends = stream
+    if any(item.index not in payloads for item in stream):
         raise WrongKey("the key's history is not disclosed")
     asked = encoding.decode(payloads[request.index], _Requested)
     given = encoding.decode(payloads[approval.index], _Enrolled)
@@ -84,6 +103,10 @@ def read_history(origin: str, key_id: str, stream: Sequence[LogEntry], payloads:
         raise WrongKey("the key was not asked for by its owner")
     if approval.statement.actor == asked.owner or approval.statement.role not in APPROVING_ROLES:
         raise WrongKey(f"the key was not approved by another person as {' or '.join(APPROVING_ROLES)}")
+    compromised_since = None
+    for item in ends:
+        revoked = _read_end(item, asked, request.statement.role, payloads[item.index])
+        compromised_since = revoked.compromised_since if revoked is not None else None
     public_key = bytes.fromhex(asked.public_key)
     message = proof_of_possession_message(origin, asked.owner, key_id, public_key)
     verify_ed25519(public_key, bytes.fromhex(asked.possession), message)
@@ -92,8 +115,28 @@ def read_history(origin: str, key_id: str, stream: Sequence[LogEntry], payloads:
         owner=asked.owner,
         role=request.statement.role,
         approved=approval.index,
+        stopped=ends[0].index if ends else None,
+        compromised_since=compromised_since,
         leaves=tuple((item.index, item.leaf.hex()) for item in stream),
     )
+
+
+def _read_end(item: LogEntry, asked: _Requested, role: str, payload: bytes) -> Revoked | None:
+    """Hold a rotation or revocation against who may do it; the revocation, if it is one."""
+    by = item.statement
+    if by.kind == ROTATED:
+        rotated = encoding.decode(payload, _Rotated)
+        if (rotated.key, rotated.owner) != (asked.key, asked.owner) or rotated.successor == asked.key:
+            raise WrongKey("the key's history speaks of another key or owner")
+        if (by.actor, by.role) != (asked.owner, role):
+            raise WrongKey("the key was not replaced by its owner")
+        return None
+    revoked = encoding.decode(payload, Revoked)
+    if revoked.key != asked.key:
+        raise WrongKey("the key's history speaks of another key or owner")
+    if by.actor != asked.owner and by.role not in APPROVING_ROLES:
+        raise WrongKey(f"the key was not revoked by its owner, {' or '.join(APPROVING_ROLES)}")
+    return revoked
 
 
 def judge(item: LogEntry, histories: Mapping[str, KeyHistory]) -> bool:
@@ -120,10 +163,22 @@ def judge(item: LogEntry, histories: Mapping[str, KeyHistory]) -> bool:
         raise WrongKey("the key is not this actor's in this role")
     if not key.approved < item.index:
         raise WrongKey("the key was not enrolled before this entry")
+    if key.stopped is not None and key.stopped < item.index:
+        raise WrongKey("the key had been replaced or revoked before this entry")
     if statement.key_head != key.head_before(item.index):
         raise WrongKey("key_head is not the key's latest entry before this one")
     verify_ed25519(key.public_key, signatures[0], dsse.pre_authentication_encoding(item.entry.statement))
     return True
+
+
+def in_doubt(item: LogEntry, histories: Mapping[str, KeyHistory]) -> int | None:
+    """Since when the key that signed this entry was in other hands, where that may be how it came about.
+
+    The signature was made between `recorded_at` and `expires_at`, so the later one decides.
+    """
+    key = histories.get(item.statement.key_id or "")
+    since = key.compromised_since if key is not None else None
+    return since if since is not None and (item.statement.expires_at or 0) > since else None
 
 
 def signers(items: Sequence[LogEntry]) -> dict[str, LogEntry]:
@@ -133,18 +188,3 @@ def signers(items: Sequence[LogEntry]) -> dict[str, LogEntry]:
         if item.statement.key_id is not None:
             found.setdefault(item.statement.key_id, item)
     return found
-
-
-def verify_by_any(keys: Sequence[bytes], signature: bytes, message: bytes) -> None:
-    """Check a signature that one of these keys has to have made.
-
-    Raises:
-        EntryAltered: none did.
-    """
-    for key in keys:
-        try:
-            verify_ed25519(key, signature, message)
-        except CaseLedgerError:
-            continue
-        return
-    raise EntryAltered("the ledger's signature is not of a given key")

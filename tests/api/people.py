@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -14,6 +15,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.tokens import issue
+from application.request import Request
 from application.service import Service
 from caseledger import signing
 from tests.service_fixture import CONTENT, CT, ZERO, dicom
@@ -46,7 +48,7 @@ OPEN = {
         "organ": "liver",
         "home_country": "GB",
     },
-    "patient": {"name": "Ada Markerwoman", "born_on": "1961-02-03"},
+    "patient": {"name": "Peter Doe Markerwoman", "born_on": "1961-02-03"},
 }
 SPECIALIST = {
     "actor": SURGEON[1],
@@ -179,7 +181,7 @@ class Stage(msgspec.Struct):
         return self.ask(who, "POST", f"{upload}/files", content=content, headers=given)
 
     def upload(self, folder: str = CT) -> Any:
-        """The patient uploads real DICOM, which is checked at once."""
+        """The patient uploads real DICOM, which is then checked as a worker would."""
         upload = self.begin()
         for number, content in enumerate(dicom(folder)):
             digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
@@ -189,7 +191,13 @@ class Stage(msgspec.Struct):
         assert answer.status_code == 201, answer.text
         said = answer.json()
         self.record = said["made"]["record"]
+        self.check()
         return said
+
+    def check(self) -> None:
+        """What a worker does with the job that a record leads to."""
+        service = Request(id="service", role="service", cause=str(uuid4()), now=self.clock())
+        self.service.imaging_checks.run(service, self.case)
 
     def enrol(self) -> None:
         """The surgeon is admitted and enrols a key, which compliance approves."""

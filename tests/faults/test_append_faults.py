@@ -63,7 +63,7 @@ def test_connection_lost_before_the_commit(
     first = one.add("case-a")[0].receipt.leaf
     victim = one.appender._writer._connection
     assert victim is not None
-    name = {"before the lock": "_locked_head", "before the insert": "_insert"}.get(moment)
+    name = {"before the lock": "_lock_and_look", "before the insert": "_insert"}.get(moment)
     if name is None:
         kill(superuser, victim)
     else:

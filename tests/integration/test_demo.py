@@ -28,8 +28,9 @@ STEPS = (
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Any:
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A directory for temporary files that the database's user can pass through; it has to be empty at the end."""
+    tmp_path_factory.getbasetemp()  # pytest's own directory is made where temporary files went before
     for name in [name for name in os.environ if name.startswith("CASELEDGER_")]:
         monkeypatch.delenv(name)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir="/tmp"))

@@ -25,6 +25,7 @@ from domain.errors import (
     SubjectErased,
     TooLarge,
     TruncatedUpload,
+    UploadBusy,
     UploadNotFound,
 )
 from domain.records import RecordKind, digest_of
@@ -271,10 +272,10 @@ def test_a_settled_upload_is_forgotten_and_its_content_stays(intake: Intake, vau
     upload = intake.open("case-1", "actor-1", LETTER)
     intake.add_file(upload, "a.pdf", [PDF])
     with pytest.raises(AlreadyDone):
-        intake.settle(upload, recorded=True)
+        intake.settle(upload)
     draft = intake.finish(upload)
     assert intake.sweep(0) == 0
-    intake.settle(upload, recorded=True)
+    intake.settle(upload)
     with pytest.raises(UploadNotFound):
         intake.finish(upload)
     assert read_manifest(vault, draft.record, draft.identity, draft.digest) == draft.manifest
@@ -290,7 +291,10 @@ def test_what_is_given_up_leaves_nothing(intake: Intake, root: Path, finished: b
     intake.add_file(upload, "a.pdf", [PDF])
     if finished:
         intake.finish(upload)
-        intake.settle(upload, recorded=False)
+        with pytest.raises(UploadBusy):
+            intake.resolve(upload, lambda case, record: False)
+        intake.release(upload)
+        assert not intake.resolve(upload, lambda case, record: False)
     else:
         intake.abandon(upload)
         intake.abandon(upload)
@@ -345,7 +349,7 @@ def test_a_late_duplicate_never_removes_what_the_record_has(intake: Intake, vaul
 
 def test_a_slow_upload_keeps_itself_alive(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a file arrives its upload is touched, and no connection of the pool is held."""
-    monkeypatch.setattr("application.records.intake._TOUCH_EVERY_S", -1.0)
+    monkeypatch.setattr("application.records.adding._TOUCH_EVERY_S", -1.0)
     upload = intake.open("case-1", "actor-1", LETTER)
     touched = []
 

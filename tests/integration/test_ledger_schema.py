@@ -19,7 +19,7 @@ from domain.ledger.statement import encode_statement
 from tests.conftest import Database
 from tests.ledger_fixture import ACT, OpenLedger, new_event, open_ledger
 
-APPEND_ONLY = ("entry", "root", "checkpoint", "tile", "idempotency")
+APPEND_ONLY = ("entry", "root", "checkpoint", "tile", "idempotency", "cosignature", "time_stamp")
 COLUMNS = "index, statement, ledger_signature, leaf, committed_at"
 STATEMENT = '{"stream":"s-%d","rev":1,"kind":"k","case":"c-1"}'
 
@@ -39,6 +39,8 @@ def rows(database: Database) -> None:
         insert(connection, 0, STATEMENT % 0)
         connection.execute("INSERT INTO ledger.root VALUES (1, %s, 5)", (b"\1" * 32,))
         connection.execute("INSERT INTO ledger.checkpoint VALUES (1, 'note')")
+        connection.execute("INSERT INTO ledger.cosignature VALUES (1, 'name', %s, 1, 'line')", (b"\1" * 4,))
+        connection.execute("INSERT INTO ledger.time_stamp VALUES (1, 1, 'response')")
         connection.execute("INSERT INTO ledger.tile VALUES (0, 0, %s, %s)", (b"\1" * 8192, b"\1" * 32))
         connection.execute("INSERT INTO ledger.idempotency VALUES ('a', 'k', %s, 0, 1)", (b"\1" * 32,))
         connection.execute("INSERT INTO ledger.subject_key (subject, wrapped, kek) VALUES ('s', '', 'k')")

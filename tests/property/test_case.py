@@ -36,6 +36,9 @@ MOVES = {
     ("gathering", "imaging_check", e.ImagingChecked),  # imaging that came back unchecked
     ("imaging_check", "gathering", e.ImagingChecked),
     ("imaging_check", "gathering", e.RecordQuarantined),
+    ("gathering", "imaging_check", e.RecordReleased),
+    ("gathering", "imaging_check", e.ImagingVerdictOverruled),
+    ("imaging_check", "gathering", e.ImagingVerdictOverruled),
     ("imaging_check", "ready", e.RecordsDeclaredComplete),
     ("gathering", "ready", e.RecordsDeclaredComplete),  # came back with imaging that is still adequate
     ("ready", "routed", e.CaseRouted),
@@ -110,6 +113,12 @@ def open_(state: CaseState | None, n: int) -> c.Command:
     return c.OpenShare(share=names[n % len(names)])
 
 
+def release(state: CaseState | None, n: int) -> c.Command:
+    """A release of some record in quarantine."""
+    names = [name for name, each in (state.records if state else {}).items() if each.quarantined]
+    return c.ReleaseRecord(record=names[n % len(names)] if names else "r-none", reason="it is the patient's")
+
+
 def fixed(command: c.Command) -> Made:
     """The same command always."""
     return lambda state, n: command
@@ -129,6 +138,9 @@ STEPS: tuple[tuple[Made, Actor, str], ...] = (
     (fixed(c.AcceptLimitedImaging(limits=("thick slices",), reason="cannot be repeated")), b.COORDINATOR, ""),
     (look("stop"), SERVICE, ""),
     (look("inadequate"), b.TECHNICIAN, ""),
+    (release, b.TECHNICIAN, ""),
+    (fixed(c.OverruleImagingVerdict(verdict="adequate", reason="seen")), b.TECHNICIAN, ""),
+    (fixed(c.OverruleImagingVerdict(verdict="inadequate", reason="seen")), b.TECHNICIAN, ""),
     (fixed(c.DeclareRecordsComplete()), b.COORDINATOR, "imaging_check gathering"),
     (grant(b.REVIEW), b.PATIENT, "ready"),
     (grant(b.TRANSFER), b.PATIENT, "ready"),

@@ -132,7 +132,7 @@ def test_a_lock_pins_hashes_and_names_no_place(name: str) -> None:
     pinned = re.findall(r"^([a-z0-9-]+)==[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
     assert pinned == re.findall(r"^([^\s#=]+)", text, re.MULTILINE)
 
-    wanted = list(PYPROJECT["project"]["dependencies"])
+    wanted = [*PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"]["service"]]
     if name == "requirements-dev.lock":
         wanted += PYPROJECT["dependency-groups"]["dev"]
     for requirement in wanted:

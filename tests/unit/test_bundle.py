@@ -135,6 +135,26 @@ def test_a_member_declared_too_large_is_refused() -> None:
     assert (error.member, str(error)) == (bundle.MANIFEST, "the member is larger than allowed")
 
 
+STAMPED = msgspec.structs.replace(CONTENT, time_stamps=(bundle.TimeStamp(rfc3161=b"0"), bundle.TimeStamp(rfc3161=b"1")))
+
+
+def test_time_stamps_are_a_sixth_member_where_there_are_any() -> None:
+    """They read back in order; without any the member is not there."""
+    raw = bundle.write(STAMPED)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert tuple(archive.namelist()) == (*bundle.MEMBERS, bundle.TIME_STAMPS)
+    assert bundle.read(raw).time_stamps == STAMPED.time_stamps
+    assert bundle.read(bundle.write(CONTENT)).time_stamps == ()
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\n", b'{"rfc3161":"MA=="}', b'{"rfc3161":""}\n', b'{"other":"MA=="}\n', b'{"rfc3161":"MA=="}\n' * 17]
+)
+def test_time_stamps_of_another_shape_are_refused(raw: bytes) -> None:
+    """An empty member, a line without its end, an empty or foreign one, more than sixteen: the member is named."""
+    assert refused(packed(unpacked() | {bundle.TIME_STAMPS: raw})).member == bundle.TIME_STAMPS
+
+
 def test_members_that_are_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum of the unpacked sizes is bounded too."""
     content = packed(unpacked(), zipfile.ZIP_DEFLATED)

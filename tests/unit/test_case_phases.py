@@ -8,7 +8,7 @@ from domain.case import events as e
 from domain.case.actor import SERVICE, Actor
 from domain.case.phases import ALLOWED
 from domain.errors import SubjectErased, WrongPhase, WrongRole
-from domain.event import Erased
+from domain.event import Erased, Event
 from tests.unit.case_builder import (
     CHECKLIST,
     CONTENT,
@@ -25,6 +25,7 @@ from tests.unit.case_builder import (
     SIGNED,
     SPECIALIST,
     SURGEON,
+    TECHNICIAN,
     Given,
     checked,
     given,
@@ -44,8 +45,16 @@ SENT: tuple[tuple[c.Command, Actor, str], ...] = (
     (c.WithdrawConsent(consent="c-process"), PATIENT, "yyyyyyyyyyy."),
     (c.IssueChecklist(items=CHECKLIST.items, imaging_site="any"), COORDINATOR, "y..........."),
     (receive(replace(PATHOLOGY, record="r-new")), PATIENT, ".yyyyy......"),
+    (c.ClassifyRecord(record="r-path", kind="pathology"), COORDINATOR, ".yyyyy......"),
     (check(checked("adequate")), SERVICE, "..yyyy......"),
     (c.AcceptLimitedImaging(limits=("one phase",), reason="It cannot be repeated."), COORDINATOR, "..yyyy......"),
+    (c.ReleaseRecord(record="r-new", reason="It is the patient's."), TECHNICIAN, ".yyyyy......"),
+    (c.OverruleImagingVerdict(verdict="inadequate", reason="It moved."), TECHNICIAN, ".yyyyy......"),
+    (
+        c.AdviseRepeatImaging(advice=(e.RepeatAdvice(finding="thick_slices", what="Thinner.", why="Needed."),)),
+        TECHNICIAN,
+        ".yyyyy......",
+    ),
     (c.DeclareRecordsComplete(), COORDINATOR, ".yy........."),
     (c.RouteCase(specialist=SPECIALIST), COORDINATOR, "...y........"),
     (c.AcceptReview(specialist=SPECIALIST), SURGEON, "....y......."),
@@ -61,13 +70,17 @@ SENT: tuple[tuple[c.Command, Actor, str], ...] = (
         ".......yy...",
     ),
     (c.OpenShare(share="share-1"), ONCOLOGIST, ".......yyy.."),
+    (c.CloseCase(reason="completed"), COORDINATOR, "yyyyyyyyy..."),
 )
 
 
 def in_phase(phase: e.Phase, command: c.Command) -> Given:
     """A case that has everything, set to a phase."""
     more = () if isinstance(command, c.GrantConsent) else (replace(SHARING, consent="c-new"),)
-    found = (checked("limited"),) if isinstance(command, c.AcceptLimitedImaging) else ()
+    limited = isinstance(command, c.AcceptLimitedImaging | c.AdviseRepeatImaging)
+    found: tuple[Event, ...] = (checked("limited"),) if limited else ()
+    if isinstance(command, c.ReleaseRecord):
+        found = (replace(PATHOLOGY, record="r-new"), e.RecordQuarantined(record="r-new", findings=("x",)))
     case = given(*story("follow_up"), *more, *found)
     disclaimer = not isinstance(command, c.AcknowledgeDisclaimer)
     return Given(replace(case.state, phase=phase, disclaimer=disclaimer))
@@ -120,6 +133,7 @@ def test_an_erased_case_still_says_where_it_stood() -> None:
         "opinion.delivered.v1": "delivered",
         "opinion.shared.v1": "follow_up",
         "share.opened.v1": "follow_up",
+        "case.closed.v1": "closed",
     }
     for upto, phase in enumerate(topics.values(), start=1):
         assert given(*(Erased(topic) for topic in list(topics)[:upto])).state.phase == phase

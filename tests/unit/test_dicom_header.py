@@ -227,7 +227,7 @@ def nested(depth: int, *, undefined: bool) -> bytes:
 def test_deep_nesting_ends_in_an_error_of_ours(undefined: bool) -> None:
     """A hundred thousand levels neither crash the process nor escape as something else."""
     started = time.perf_counter()
-    with pytest.raises(UnreadableDicom, match=r"nested too deeply|cannot be decoded"):
+    with pytest.raises(UnreadableDicom, match="nested too deeply"):
         read_header(nested(100_000, undefined=undefined))
     assert time.perf_counter() - started < 10
 

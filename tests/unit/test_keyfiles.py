@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from application.ledger import keyfiles
+from application.ledger import keyfiles, keylock
+from application.ledger.key_rotation import make_next, put_in_place
 from domain.errors import Misconfigured
+from domain.ledger.keys import key_id
+from domain.ledger.note import VerifierKey
+from domain.ledger.verify_trust import parse_trusted_keys, render_trusted_keys
 from tests.ledger_fixture import in_threads
 
 NAMES = ("kek", "entry", "checkpoint", "token", "preparation")
@@ -116,3 +120,108 @@ def test_private_file_is_written_once(tmp_path: Path) -> None:
             keyfiles.write_private(tmp_path / name, b"2")
     assert (tmp_path / "a").read_bytes() == b"1"
     assert not (tmp_path / "c").exists()
+
+
+# With a passphrase
+
+
+def passphrase_file(tmp_path: Path, passphrase: bytes = b"correct horse battery", bits: int = 0o600) -> Path:
+    """A private file that holds a passphrase and a line feed."""
+    path = tmp_path / f"passphrase-{len(list(tmp_path.iterdir()))}"
+    keyfiles.write_private(path, passphrase + b"\n")
+    path.chmod(bits)
+    return path
+
+
+def secrets_of(keys: keyfiles.KeyFiles) -> list[bytes]:
+    """All that the files hold."""
+    private = (keys.entry, keys.checkpoint, keys.token)
+    return [keys.kek, keys.preparation, *(each.private_bytes_raw() for each in private)]
+
+
+def test_locked_files_hold_no_secret(tmp_path: Path) -> None:
+    """No key stands in its file; with the passphrase they read back the same, again and again."""
+    data, box = tmp_path / "data", keylock.locker(passphrase_file(tmp_path))
+    made = keyfiles.load(data, box)
+    stored = {name: (data / "keys" / name).read_bytes() for name in NAMES}
+    assert all(secret not in raw for secret in secrets_of(made) for raw in stored.values())
+    assert all(keylock.is_locked(raw) for raw in stored.values())
+    assert len({raw[-60:] for raw in stored.values()}) == len(NAMES)
+    again = keyfiles.load(data, keylock.locker(passphrase_file(tmp_path)))
+    assert secrets_of(again) == secrets_of(made) == secrets_of(made.again())
+    assert {name: (data / "keys" / name).read_bytes() for name in NAMES} == stored
+
+
+def test_plain_files_are_locked_when_a_passphrase_comes(tmp_path: Path) -> None:
+    """Each whole or not at all, and private as before; without the passphrase they are closed from then on."""
+    data = tmp_path / "data"
+    made = keyfiles.load(data)
+    locked = keyfiles.load(data, keylock.locker(passphrase_file(tmp_path)))
+    assert secrets_of(locked) == secrets_of(made)
+    assert all(keylock.is_locked((data / "keys" / name).read_bytes()) for name in NAMES)
+    assert {mode(data / "keys" / name) for name in NAMES} == {0o600}
+    with pytest.raises(Misconfigured, match="is locked: CASELEDGER_KEY_PASSPHRASE_FILE"):
+        keyfiles.load(data)
+
+
+def test_another_passphrase_or_another_keys_file_does_not_open(tmp_path: Path) -> None:
+    """A file opens with its passphrase and under its own name only."""
+    data, box = tmp_path / "data", keylock.locker(passphrase_file(tmp_path))
+    keyfiles.load(data, box)
+    with pytest.raises(Misconfigured, match="does not open with this passphrase"):
+        keyfiles.load(data, keylock.locker(passphrase_file(tmp_path, b"another passphrase")))
+    (data / "keys" / "kek").write_bytes((data / "keys" / "preparation").read_bytes())
+    with pytest.raises(Misconfigured, match="kek"):
+        keyfiles.load(data, box)
+
+
+def test_no_bit_of_a_locked_file_can_be_turned(tmp_path: Path) -> None:
+    """Parameters, salt, nonce and secret are all under the seal; costs that would stall a start are refused unasked."""
+    box = keylock.Passphrase(b"correct horse battery")
+    stored = box.lock("kek", bytes(32))
+    assert box.unlock("kek", stored) == bytes(32)
+    salt, nonce = 26, 42
+    for at in (23, 24, 25, salt, nonce, nonce + 12, len(stored) - 1):
+        turned = bytearray(stored)
+        turned[at] ^= 0x01 if at >= salt else 0xC0
+        with pytest.raises(Misconfigured):
+            box.unlock("kek", bytes(turned))
+    for cut in (23, 25, 30, 45, len(stored) - 1):
+        with pytest.raises(Misconfigured):
+            box.unlock("kek", stored[:cut])
+    with pytest.raises(Misconfigured):
+        keylock.PLAIN.unlock("kek", stored)
+
+
+@pytest.mark.parametrize(("passphrase", "bits"), [(b"short", 0o600), (b"x" * 1025, 0o600), (b"long enough", 0o640)])
+def test_a_passphrase_that_is_none(tmp_path: Path, passphrase: bytes, bits: int) -> None:
+    """Too short, too long, or open to others: it is refused, and not quoted."""
+    with pytest.raises(Misconfigured) as refused:
+        keylock.locker(passphrase_file(tmp_path, passphrase, bits))
+    assert passphrase.decode() not in str(refused.value)
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        keylock.locker(tmp_path / "none")
+
+
+def test_the_next_key_is_made_once_and_put_in_place(tmp_path: Path) -> None:
+    """Asked twice it is the same; in place, the old public half stays, and only a checkpoint key's private one."""
+    for box in (keylock.PLAIN, keylock.locker(passphrase_file(tmp_path))):
+        data = tmp_path / f"data-{box is keylock.PLAIN}"
+        for purpose in ("entry", "checkpoint"):
+            before = keyfiles.load(data, box)
+            made = make_next(before, purpose)
+            assert make_next(before.again(), purpose) == made
+            assert secrets_of(before.again()) == secrets_of(before)
+            key = key_id(VerifierKey.parse(made.vkey).public_key)
+            after = put_in_place(before.again(), purpose, key)
+            assert made.replaces == key_id(keyfiles.raw_public(getattr(before, purpose)))
+            assert key == key_id(keyfiles.raw_public(getattr(after, purpose)))
+            assert after.earlier[purpose, made.replaces] == keyfiles.raw_public(getattr(before, purpose))
+            assert ((purpose, made.replaces) in after.old) is (purpose == "checkpoint")
+            assert not after.next
+            assert secrets_of(put_in_place(before, purpose, key)) == secrets_of(after)
+            with pytest.raises(Misconfigured, match="does not hold it"):
+                put_in_place(after, purpose, "0" * 32)
+        trusted = keyfiles.load(data, box).trusted()
+        assert (len(trusted.entries), len(trusted.checkpoint)) == (2, 2)
+        assert parse_trusted_keys(render_trusted_keys(trusted)) == trusted

@@ -9,7 +9,7 @@ from domain.ledger import bundle, verify_signers
 from domain.ledger.keys import key_id
 from domain.signing_key import APPROVERS
 from tests.ledger_builder import LedgerBuilder, Signer, private_key, public_bytes
-from tests.verifying import CONTENT, OWN, changed, enrolled, fails, judge
+from tests.verifying import BY, CONTENT, OWN, changed, enrolled, fails, judge
 
 OFFICER = {"actor": "officer-1", "role": "compliance"}
 
@@ -94,8 +94,35 @@ def _enrolment(ledger: LedgerBuilder, actor: str) -> list[dict[str, Any]]:
 
 def _unknown_history(ledger: LedgerBuilder) -> None:
     surgeon = enrolled(ledger)
-    ledger.append(bundle.key_stream(surgeon.key_id), "key.revoked.v1", b"{}", **OFFICER)
+    ledger.append(bundle.key_stream(surgeon.key_id), "key.suspended.v1", b"{}", **OFFICER)
     ledger.sign_opinion(surgeon)
+
+
+def _end(ledger: LedgerBuilder, surgeon: Signer, kind: str, by: dict[str, str] = OFFICER, **fields: Any) -> int:
+    """One more entry in a key's stream: rotation or revocation, as honest or not as its fields."""
+    payload: dict[str, Any] = {"key": surgeon.key_id}
+    payload |= {"owner": surgeon.actor, "successor": "b" * 32} if kind == "key.rotated.v1" else {"reason": "lost"}
+    raw = bundle.encoding.encode({name: each for name, each in (payload | fields).items() if each is not None})
+    return ledger.append(bundle.key_stream(surgeon.key_id), kind, raw, **by)
+
+
+OWNER = {"actor": "surgeon-1", "role": "specialist"}
+
+
+def _ended(kind: str, **more: Any) -> Callable[[LedgerBuilder], None]:
+    def lie(ledger: LedgerBuilder) -> None:
+        surgeon = enrolled(ledger)
+        _end(ledger, surgeon, kind, **more)
+        ledger.sign_opinion(surgeon)
+
+    return lie
+
+
+def _two_ends_in_the_wrong_order(ledger: LedgerBuilder) -> None:
+    surgeon = enrolled(ledger)
+    ledger.sign_opinion(surgeon)
+    _end(ledger, surgeon, "key.revoked.v1")
+    _end(ledger, surgeon, "key.rotated.v1", OWNER)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,22 @@ def _unknown_history(ledger: LedgerBuilder) -> None:
         (_history_of_another_key, "signing keys", 1, "another key"),
         (_low_order_key, "signing keys", 1, ""),
         (_unknown_history, "signing keys", 2, "nothing else"),
+        (_two_ends_in_the_wrong_order, "signing keys", 4, "nothing else"),
+        (_ended("key.rotated.v1", by=OFFICER), "signing keys", 2, "by its owner"),
+        (_ended("key.rotated.v1", by=OWNER | {"role": "patient"}), "signing keys", 2, "by its owner"),
+        (_ended("key.rotated.v1", by=OWNER, owner="surgeon-2"), "signing keys", 2, "another key or owner"),
+        (_ended("key.rotated.v1", by=OWNER, successor=None), "signing keys", 2, ""),
+        (
+            _ended("key.revoked.v1", by=BY),
+            "signing keys",
+            2,
+            "revoked by",
+        ),
+        (_ended("key.revoked.v1", key="c" * 32), "signing keys", 2, "another key"),
+        (_ended("key.revoked.v1", reason="because"), "signing keys", 2, ""),
+        (_ended("key.rotated.v1", by=OWNER), "actor signatures", 3, "replaced or revoked before"),
+        (_ended("key.revoked.v1"), "actor signatures", 3, "replaced or revoked before"),
+        (_ended("key.revoked.v1", by=OWNER), "actor signatures", 3, "replaced or revoked before"),
     ],
 )
 def test_a_key_is_accepted_only_by_its_own_history(
@@ -121,6 +164,38 @@ def test_a_key_is_accepted_only_by_its_own_history(
     ledger = LedgerBuilder()
     lie(ledger)
     fails(judge(ledger.case_bundle()), check, index, words)
+
+
+def test_what_a_key_signed_before_its_end_stays_valid() -> None:
+    """A rotation, a revocation or both behind the opinion change nothing about it."""
+    for kinds in (["key.rotated.v1"], ["key.revoked.v1"], ["key.rotated.v1", "key.revoked.v1"]):
+        ledger = LedgerBuilder()
+        surgeon = enrolled(ledger)
+        ledger.sign_opinion(surgeon)
+        for kind in kinds:
+            _end(ledger, surgeon, kind, OWNER)
+        report = judge(ledger.case_bundle())
+        assert (report.ok, report.suspects) == (True, ())
+
+
+def test_a_signature_of_the_doubtful_time_is_reported_and_holds() -> None:
+    """In doubt is what may have been signed from that instant on: until when it could be signed decides."""
+    ledger = LedgerBuilder()
+    surgeon = enrolled(ledger)
+    ledger.sign_opinion(surgeon)
+    ends = ledger.statements[2].expires_at or 0
+    index = _end(ledger, surgeon, "key.revoked.v1", compromised_since=ends - 1)
+    report = judge(ledger.case_bundle())
+    assert (report.ok, [(each.index, each.signature, each.since) for each in report.suspects]) == (
+        True,
+        [(2, "actor", ends - 1)],
+    )
+    assert any("SUSPECT" in each and "entries 2" in each for each in report.statements)
+    again = LedgerBuilder()
+    surgeon = enrolled(again)
+    again.sign_opinion(surgeon)
+    assert _end(again, surgeon, "key.revoked.v1", compromised_since=ends) == index
+    assert judge(again.case_bundle()).suspects == ()
 
 
 OpinionFields = Callable[[LedgerBuilder, Signer], dict[str, object]]

@@ -1,0 +1,186 @@
+"""Jobs, by procrastinate on the ledger's own PostgreSQL: at present, the imaging check of a case.
+
+A job holds ids and nothing else. It may run twice, at once or after a crash: the log decides what it comes to.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import structlog
+from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, SyncPsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job, Status
+from psycopg import Connection
+
+from application.automation import Automation
+from application.outcome import Outcome
+from application.request import Request
+from domain.case.actor import SERVICE
+from domain.errors import CaseLedgerError, CaseNotFound, IntegrityFailure, Refused, SubjectErased
+
+IMAGING_CHECK: Final = "imaging-check"
+QUEUE: Final = "imaging"
+MOST_ATTEMPTS: Final = 12
+"""Some half an hour in all; after that the job stays in the table as failed, and a person can ask for the check."""
+LONGEST_WAIT_S: Final = 300
+HEARTBEAT_S: Final = 10
+STALLED_S: Final = 40
+"""A worker that is silent so long is dead, and its job anybody's."""
+_BACKOFF_S: Final = 5.0
+_SCHEMA: Final = "-c search_path=jobs"
+
+log = structlog.get_logger(__name__)
+
+
+class Checks(Protocol):
+    """The imaging checks, as a job needs them."""
+
+    def run(self, request: Request, case: str) -> Outcome | None:
+        """Check all usable imaging of a case; None where nothing is unchecked."""
+
+
+class Backoff(BaseRetryStrategy):
+    """Twice as long each time; never after the ledger has contradicted itself."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        """When to try again, if ever."""
+        if isinstance(exception, IntegrityFailure) or job.attempts + 1 >= MOST_ATTEMPTS:
+            return None
+        return RetryDecision(retry_in={"seconds": min(2**job.attempts, LONGEST_WAIT_S)})
+
+
+def enqueue(connection: Connection[Any], cases: Sequence[str]) -> None:
+    """Enqueue an imaging check for each of these cases, in the transaction of that connection."""
+    connection.execute("SET LOCAL search_path = jobs")
+    # Never opened: what it needs of a connection is handed in.
+    deferrer = App(connector=SyncPsycopgConnector()).configure_task(IMAGING_CHECK, queue=QUEUE, connection=connection)
+    arguments: list[dict[str, Any]] = [{"case": case} for case in cases]
+    deferrer.batch_defer(*arguments)
+
+
+AFTER_A_RECORD: Final = Automation(
+    name=IMAGING_CHECK, kinds=("record.received.v1", "record.released.v1"), enqueue=enqueue
+)
+"""What kind of record came in is sealed, and so for the job to find out: where no imaging is unchecked, it ends."""
+
+
+class Workers:
+    """Works jobs off in a thread of its own, `count` at once, until stopped; any number of processes may."""
+
+    def __init__(
+        self,
+        checks: Checks,
+        conninfo: str,
+        count: int,
+        *,
+        poll_s: float = 5.0,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._checks = checks
+        self._conninfo = conninfo
+        self._count = count
+        self._poll_s = poll_s
+        self._clock = clock
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._supervise()), name="workers", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._running = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+        self._running.wait()
+
+    def stop(self) -> None:
+        """Take no more jobs, finish those under way, then stop."""
+        if self._loop is None or self._stopping is None:
+            return
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._loop = None
+
+    async def _supervise(self) -> None:
+        """Work; where the database is lost, begin again."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._running.set()
+        while not self._stopping.is_set():
+            try:
+                await self._work(self._stopping)
+            except Exception as error:  # noqa: BLE001 - whatever fails is logged by its kind, and tried again
+                log.error("workers.failing", error=type(error).__name__)
+                await _waited(self._stopping, _BACKOFF_S)
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        app = self._app()
+        async with app.open_async():
+            worker = asyncio.create_task(
+                app.run_worker_async(
+                    queues=[QUEUE],
+                    concurrency=self._count,
+                    fetch_job_polling_interval=self._poll_s,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                    update_heartbeat_interval=HEARTBEAT_S,
+                    stalled_worker_timeout=STALLED_S,
+                )
+            )
+            rescue = asyncio.create_task(self._rescue(app, stopping))
+            await asyncio.wait({worker, rescue}, return_when=asyncio.FIRST_COMPLETED)
+            # Cancelled, a worker takes no more jobs, and ends when those under way have.
+            for task in (worker, rescue):
+                task.cancel()
+            ended = await asyncio.gather(worker, rescue, return_exceptions=True)
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+
+    async def _rescue(self, app: App, stopping: asyncio.Event) -> None:
+        """Give the jobs of dead workers to living ones, now and then, until it is time to stop."""
+        while True:
+            for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_S):
+                try:
+                    if job.attempts + 1 >= MOST_ATTEMPTS:
+                        await app.job_manager.finish_job(job, Status.FAILED, delete_job=False)
+                    else:
+                        await app.job_manager.retry_job(job)
+                except ConnectorException:
+                    continue  # somebody else was first
+                log.warning("job.rescued", job=job.task_name, attempts=job.attempts, **job.task_kwargs)
+            if await _waited(stopping, HEARTBEAT_S):
+                return
+
+    def _app(self) -> App:
+        connector = PsycopgConnector(
+            conninfo=self._conninfo, kwargs={"options": _SCHEMA}, min_size=1, max_size=2 + self._count
+        )
+        app = App(connector=connector)
+        app.task(name=IMAGING_CHECK, queue=QUEUE, retry=Backoff())(self._check)
+        return app
+
+    def _check(self, case: str) -> None:
+        request = Request(id=SERVICE.id, role=SERVICE.role, cause=str(uuid4()), now=self._clock())
+        try:
+            outcome = self._checks.run(request, case)
+        except (Refused, CaseNotFound, SubjectErased) as error:
+            # The case has gone on, or gone: what was to be checked is not for checking any more.
+            log.warning("job.refused", job=IMAGING_CHECK, case=case, code=error.code)
+        except Exception as error:
+            code = error.code if isinstance(error, CaseLedgerError) else type(error).__name__
+            log.warning("job.failed", job=IMAGING_CHECK, case=case, error=code)
+            raise
+        else:
+            if outcome is not None:
+                log.info("job.done", job=IMAGING_CHECK, case=case, index=outcome.index)
+
+
+async def _waited(event: asyncio.Event, seconds: float) -> bool:
+    """Wait so long for an event; whether it came."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,310 @@
+"""The monitor: follows the log and never believes it. One step is small; a thread takes one after another, unhurried.
+
+Two things go on by turns. *Looking*: the head has not gone back, and every new checkpoint is signed by the log and
+consistent with the last one that was accepted. *Re-hashing*: the stored bytes of every entry are hashed to their leaf,
+leaves to tiles, all of it to every committed root, over and over from the log's beginning.
+
+The first thing that does not hold is reported with its position, and stays reported.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+import psycopg
+import structlog
+
+from application import sql
+from application.ledger.entries import signatures
+from application.ledger.nodes import Nodes, differing_tile, no_levels
+from domain.errors import CaseLedgerError
+from domain.ledger.checkpoint import Checkpoint, open_checkpoint, read_unverified
+from domain.ledger.dsse import render
+from domain.ledger.note import VerifierKey
+from domain.ledger.tree import TILE_WIDTH, Frontier, consistency_proof, leaf_hash, root_at, verify_consistency
+
+STEP_ENTRIES = 4 * TILE_WIDTH
+STEP_CHECKPOINTS = 64
+POLL_S = 1.0
+REST = 9.0
+"""How much longer than a step the monitor rests after it: a tenth of one core at most."""
+MAX_BACKOFF_S = 30.0
+_SESSION = "-c lock_timeout=5s -c statement_timeout=30s -c default_transaction_read_only=on -c TimeZone=UTC"
+_SQL = sql.beside(__file__)
+
+Verdict = Literal["starting", "good", "bad"]
+
+log = structlog.get_logger(__name__)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not hold, and where: the index of the first entry that it concerns."""
+
+    what: Literal["head", "checkpoint", "entry", "tile", "root"]
+    index: int
+    message: str
+    found_at: int
+    """Microseconds UTC."""
+
+
+class MonitorState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the monitor knows, how far it got, and how old that is. Positions are tree sizes, times microseconds UTC."""
+
+    verdict: Verdict = "starting"
+    """`good` once a whole pass has ended well; until then nothing is said of the log's end."""
+    head: int = 0
+    """Size of the log when it was last looked at."""
+    checkpoint: int = 0
+    """Size of the newest checkpoint that was found signed, and consistent with those before it."""
+    position: int = 0
+    """Entries re-hashed in the pass that is under way."""
+    passes: int = 0
+    passed_size: int = 0
+    """Size of the log that the last complete pass went through."""
+    looked_at: int | None = None
+    """When the database last answered."""
+    passed_at: int | None = None
+    """When the last complete pass ended."""
+    began_at: int | None = None
+    """When that pass began: what was altered since is not seen yet."""
+    finding: Finding | None = None
+    error: str | None = None
+    """Class of what keeps the monitor from looking; it is tried again."""
+
+
+class _Bad(Exception):
+    """Something does not hold; never leaves this module."""
+
+    def __init__(self, what: Literal["head", "checkpoint", "entry", "tile", "root"], index: int, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+        self.index = index
+
+
+def server_clock() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class Watch:
+    """The monitor's work, step by step, without a thread.
+
+    `pinned` gives the checkpoint that the log has to extend; `keys` the log's checkpoint keys, as both kinds of
+    verifier; `accepted` is told every note that was found good.
+    """
+
+    def __init__(
+        self,
+        pinned: Callable[[], Checkpoint | None],
+        keys: Callable[[], Sequence[VerifierKey]],
+        *,
+        accepted: Callable[[bytes], None] = lambda note: None,
+        clock: Callable[[], int] = server_clock,
+    ) -> None:
+        self._pinned = pinned
+        self._keys = keys
+        self._accepted = accepted
+        self._clock = clock
+        self._last: Checkpoint | None = None
+        """The newest stored checkpoint that was found good, after all before it."""
+        self._held: Checkpoint | None = None
+        """The pinned checkpoint that was found good."""
+        self._target = 0
+        self._frontier = Frontier()
+        self._levels = no_levels()
+        self._began_at = 0
+        self.state = MonitorState()
+
+    def step(self, connection: psycopg.Connection) -> bool:
+        """Look, and re-hash a little; whether a pass has just ended, or nothing can be done any more.
+
+        Raises:
+            psycopg.Error: the database does not answer.
+        """
+        if self.state.finding is not None:
+            return True
+        try:
+            head = self._look(connection)
+            ended = self._rehash(connection, head)
+        except _Bad as bad:
+            finding = Finding(what=bad.what, index=bad.index, message=str(bad), found_at=self._clock())
+            self._set(verdict="bad", finding=finding, looked_at=self._clock())
+            log.critical("monitor.bad", what=bad.what, index=bad.index)
+            return True
+        self._set(looked_at=self._clock(), error=None)
+        return ended
+
+    def failed(self, error: Exception) -> None:
+        """Put on the state what keeps the monitor from looking: its class, never its message."""
+        self._set(error=type(error).__name__)
+
+    def _look(self, connection: psycopg.Connection) -> Frontier:
+        # Before the head: others append and pin meanwhile, and a pin read later may be of a tree that is not read yet.
+        pinned = self._read_pin()
+        row = connection.execute(_SQL["head"], binary=True).fetchone()
+        try:
+            head = Frontier() if row is None else Frontier.from_bytes(row[0], row[1])
+        except CaseLedgerError as error:
+            raise _Bad("head", int(row[0]) if row else 0, str(error)) from None
+        for known in (self._last, pinned):
+            if known is not None and head.size < known.size:
+                message = f"the log has {head.size} entries, and had {known.size} when that was signed"
+                raise _Bad("head", head.size, message)
+        self._set(head=head.size)
+        if pinned is not None and pinned != self._held:
+            # The first pin is where following begins: what is older is held against the roots in every pass.
+            self._last = self._last or self._extends(connection, head.size, None, pinned)
+            self._held = self._extends(connection, head.size, self._held, pinned)
+        after = self._last.size if self._last is not None else 0
+        notes = connection.execute(_SQL["newer_notes"], (after, head.size, STEP_CHECKPOINTS), binary=True).fetchall()
+        for size, note in notes:
+            try:
+                found = open_checkpoint(note.encode(), self._keys()).checkpoint
+            except CaseLedgerError as error:
+                raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size}: {error}") from None
+            if found.size != size:
+                raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size} speaks of another size")
+            self._last = self._extends(connection, head.size, self._last, found)
+            self._accepted(note.encode())
+        if self._last is not None:
+            self._set(checkpoint=self._last.size)
+        return head
+
+    def _read_pin(self) -> Checkpoint | None:
+        try:
+            return self._pinned()
+        except CaseLedgerError as error:
+            raise _Bad("checkpoint", 0, f"the pinned checkpoint: {error}") from None
+
+    def _extends(
+        self, connection: psycopg.Connection, size: int, last: Checkpoint | None, new: Checkpoint
+    ) -> Checkpoint:
+        """Hold a newer checkpoint against an older one, by a consistency proof from tiles; returns the newer one."""
+        nodes = Nodes(connection, size)
+        try:
+            if last is None or last.size == 0:
+                if nodes.ask(lambda node: root_at(new.size, node)) != new.root:
+                    raise _Bad("checkpoint", 0, f"the tree of size {new.size} has another root than was signed")
+            else:
+                before = last.size
+                proof = nodes.ask(lambda node: consistency_proof(before, new.size, node))
+                verify_consistency(last.size, new.size, last.root, new.root, proof)
+        except (CaseLedgerError, KeyError, IndexError) as error:
+            first = 0 if last is None else last.size
+            raise _Bad(
+                "checkpoint", first, f"the checkpoint of size {new.size} does not extend the one of {first}: {error}"
+            ) from None
+        return new
+
+    def _rehash(self, connection: psycopg.Connection, head: Frontier) -> bool:
+        """Go on by some entries; a pass that reaches its end is held against the head and begins anew."""
+        at = self._frontier.size
+        if at == 0:
+            self._target, self._began_at = head.size, self._clock()
+        stop = min(at + STEP_ENTRIES, self._target)
+        leaves = [self._leaf(*row) for row in self._rows(connection, at, stop)]
+        self._levels[0] = leaves
+        if (bad := differing_tile(connection, at // TILE_WIDTH, self._levels)) is not None:
+            raise _Bad("tile", bad.first_entry(), f"the stored tile {bad.tile.path()} is not what the entries give")
+        self._frontier = self._compare_roots(connection, leaves)
+        self._set(position=self._frontier.size)
+        if self._frontier.size < self._target:
+            return False
+        if self._target == head.size and self._frontier != head:
+            raise _Bad("head", max(head.size - 1, 0), "the head is not what the entries give")
+        self._frontier, self._levels = Frontier(), no_levels()
+        self._set(
+            verdict="good",
+            passes=self.state.passes + 1,
+            passed_size=self._target,
+            passed_at=self._clock(),
+            began_at=self._began_at,
+        )
+        return True
+
+    def _rows(
+        self, connection: psycopg.Connection, start: int, stop: int
+    ) -> list[tuple[int, str, bytes, bytes, bytes]]:
+        rows = connection.execute(_SQL["entries"], (start, stop), binary=True).fetchall()
+        for expected, row in enumerate(rows, start):
+            if row[0] != expected:
+                raise _Bad("entry", expected, "the entry is missing")
+        if len(rows) != stop - start:
+            raise _Bad("entry", start + len(rows), "the entry is missing")
+        return rows
+
+    def _leaf(self, index: int, statement: str, actor: bytes | None, ledger: bytes, leaf: bytes) -> bytes:
+        if leaf_hash(render(statement.encode(), signatures(actor, ledger))) != leaf:
+            raise _Bad("entry", index, "the stored bytes do not hash to the entry's leaf")
+        return leaf
+
+    def _compare_roots(self, connection: psycopg.Connection, leaves: list[bytes]) -> Frontier:
+        """Hold every committed root among these leaves, and what is signed over it, against them."""
+        frontier = self._frontier
+        start, stop = frontier.size, frontier.size + len(leaves)
+        known = {self._last.size: self._last.root} if self._last is not None else {}
+        for size, root, note in connection.execute(_SQL["roots"], (start, stop), binary=True).fetchall():
+            frontier = frontier.extend(leaves[frontier.size - start : size - start])
+            signed = root if note is None else _root_of(note)
+            if any(each != frontier.root() for each in (root, known.get(size, root), signed)):
+                raise _Bad("root", size - 1, f"the root of size {size} is not what the entries give")
+        return frontier.extend(leaves[frontier.size - start :])
+
+    def _set(self, **changes: object) -> None:
+        self.state = msgspec.structs.replace(self.state, **changes)
+
+
+def _root_of(note: str) -> bytes:
+    """The root that a stored note claims; nothing where it is none any more."""
+    try:
+        return read_unverified(note.encode()).root
+    except CaseLedgerError:
+        return b""
+
+
+class Monitor:
+    """A watch with a thread and, while that runs, a read-only connection of its own."""
+
+    def __init__(self, conninfo: str, watch: Watch, *, poll_s: float = POLL_S, rest: float = REST) -> None:
+        self._conninfo = conninfo
+        self._watch = watch
+        self._poll_s = poll_s
+        self._rest = rest
+        self._failures = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the step that is under way, then stop."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def state(self) -> MonitorState:
+        """What is known."""
+        return self._watch.state
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() and self._watch.state.finding is None:
+            try:
+                self._session()
+            except Exception as error:  # noqa: BLE001 - whatever fails is shown in the state, and tried again
+                self._watch.failed(error)
+                log.warning("monitor.failing", error=type(error).__name__)
+                self._failures += 1
+                self._stopping.wait(min(self._poll_s * 2**self._failures, MAX_BACKOFF_S))
+
+    def _session(self) -> None:
+        with psycopg.connect(self._conninfo, autocommit=True, options=_SESSION) as connection:
+            while not self._stopping.is_set() and self._watch.state.finding is None:
+                began = time.monotonic()
+                ended = self._watch.step(connection)
+                took = time.monotonic() - began
+                self._failures = 0
+                self._stopping.wait(max(took * self._rest, self._poll_s if ended else 0.0))

@@ -1,0 +1,91 @@
+"""`caseledger monitor`: watches a log from beside it, with the last good checkpoint in a file of its own."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from application.ledger.pin import Pin
+from application.monitor import MonitorState, Watch
+from caseledger import own_log
+from caseledger.settings import Settings
+from caseledger.verify_command import read_keys
+from domain.errors import DatabaseUnavailable, Misconfigured
+from domain.ledger.note import VerifierKey
+
+GOOD, BAD = 0, 1
+STATE = "monitor-pin"
+POLL_S = 1.0
+_SAY_EVERY_S = 60.0
+
+
+def run(settings: Settings, database: str | None, keys: Path | None, state: Path | None, *, once: bool) -> int:
+    """Watch until something does not hold, or for one pass; prints what is known, and returns the exit status.
+
+    Raises:
+        Misconfigured: no keys are given, and the data directory has none.
+        DatabaseUnavailable: the database does not answer; only where one pass was asked for.
+    """
+    with own_log.place(database) as place:
+        given = read_keys(keys)
+        if given is None and place.keys is None:
+            raise Misconfigured("name the public keys to trust: --keys FILE")
+        file = state or settings.data.expanduser().resolve() / STATE
+        return watch(place.url, _trusted(given.checkpoint if given else (), place), file, once=once)
+
+
+def _trusted(given: Sequence[VerifierKey], place: own_log.Place) -> Callable[[], Sequence[VerifierKey]]:
+    """Keys that are given stay; the ledger's own are read anew, since the log may have replaced one."""
+    own = place.keys
+    if given or own is None:
+        return lambda: given
+    return lambda: own.again().trusted().checkpoint
+
+
+def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, once: bool) -> int:
+    """As `run`, of the database at an address; `file` holds the newest checkpoint that was found good."""
+
+    def pin() -> Pin:
+        return Pin(file, *keys())
+
+    work = Watch(lambda: pin().read(), keys, accepted=lambda note: pin().advance(note))
+    said = float("-inf")
+    while True:
+        try:
+            with closing(psycopg.connect(url, autocommit=True, connect_timeout=15)) as connection:
+                while True:
+                    ended = work.step(connection)
+                    now = time.monotonic()
+                    if work.state.finding is not None or (ended and (once or now - said >= _SAY_EVERY_S)):
+                        print(told(work.state), flush=True)
+                        said = now
+                    if work.state.finding is not None:
+                        return BAD
+                    if ended and once:
+                        return GOOD
+                    if ended:
+                        time.sleep(POLL_S)
+        except psycopg.OperationalError as error:
+            # The driver's message may quote the address, and a password with it.
+            if once:
+                raise DatabaseUnavailable from None
+            print(f"monitor: the database does not answer ({type(error).__name__}); trying again", flush=True)
+            time.sleep(POLL_S)
+
+
+def told(state: MonitorState) -> str:
+    """One line: the verdict, how far it got, and how old that is."""
+    if state.finding is not None:
+        found = state.finding
+        return f"BAD: from entry {found.index} on: {found.what}: {found.message} (seen {_time(found.found_at)})"
+    return (
+        f"good: {state.passed_size} entries re-hashed to every root, checkpoints consistent up to size "
+        f"{state.checkpoint}, as of {_time(state.began_at)}, pass {state.passes}"
+    )
+
+
+def _time(at: int | None) -> str:
+    return "never" if at is None else f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,142 @@
+"""`caseledger verify --log`: verifies every entry of a log up to a checkpoint, on all cores.
+
+Processes are spawned, so that they hold nothing but what they are sent; each reads its own segments from the source.
+"""
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from caseledger.log_sources import DatabaseSource, DirectorySource, HttpSource, Source, envelopes_at, tiles_at
+from caseledger.verify_command import NOT_VERIFIED, UNUSABLE, VERIFIED, human, read_keys, read_limited
+from domain.errors import CaseLedgerError, InvalidInput
+from domain.ledger.checkpoint import read_unverified
+from domain.ledger.log_report import LogReport
+from domain.ledger.note import MAX_NOTE_BYTES
+from domain.ledger.verify_log import MAX_OPENINGS_BYTES, LogVerification, read_openings
+from domain.ledger.verify_segment import Segment, Task, scan
+
+MAX_TOKEN_BYTES = 4096
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be verified, and by what. Files are read as they are; `jobs` is a number of processes."""
+
+    keys: Path | None = None
+    checkpoint: Path | None = None
+    """A checkpoint kept elsewhere, instead of the source's newest."""
+    since: Path | None = None
+    """An older checkpoint, which the log has to extend."""
+    openings: Path | None = None
+    jobs: int | None = None
+    as_json: bool = False
+
+
+def run(
+    source: Source,
+    wanted: Wanted,
+    *,
+    openings: Callable[[], bytes] | None = None,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> int:
+    """Verify a log; prints the report and returns the exit status, as `verify_command.run` does.
+
+    `openings` gives those of the key streams where neither a file nor the source has them.
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    started = time.perf_counter()
+    try:
+        report = verify(source, wanted, openings)
+    except OSError as error:
+        print(f"caseledger verify: cannot read {error.filename or 'the log'}: {error.strerror}", file=err)
+        return UNUSABLE
+    except CaseLedgerError as error:
+        print(f"caseledger verify: {error}", file=err)
+        return UNUSABLE
+    elapsed = time.perf_counter() - started
+    print(msgspec.json.encode(report).decode() if wanted.as_json else human(report, elapsed), file=out)
+    return VERIFIED if report.ok else NOT_VERIFIED
+
+
+def verify(source: Source, wanted: Wanted, openings: Callable[[], bytes] | None = None) -> LogReport:
+    """The report on a log.
+
+    Raises:
+        CaseLedgerError: the source cannot be read, or a file is not what it should be.
+        OSError: a file cannot be read.
+    """
+    keys = read_keys(wanted.keys)
+    older = None if wanted.since is None else read_limited(wanted.since, MAX_NOTE_BYTES + 1)
+    if wanted.checkpoint is not None:
+        note = read_limited(wanted.checkpoint, MAX_NOTE_BYTES + 1)
+    else:
+        note = source.checkpoint(keys.post_quantum if keys is not None else ())
+    disclosed = read_openings(_openings(source, wanted.openings, openings))
+    key_entries = envelopes_at(source, disclosed, read_unverified(note).size)
+    verification = LogVerification(note, keys, older=older, openings=disclosed, key_entries=key_entries)
+    tasks = verification.tasks()
+    with _scanned(source, tasks, wanted.jobs or os.cpu_count() or 1) as segments:
+        for segment in segments:
+            verification.add(segment)
+            if verification.failed:
+                break
+    return verification.report()
+
+
+def _openings(source: Source, file: Path | None, otherwise: Callable[[], bytes] | None) -> bytes:
+    if file is not None:
+        return read_limited(file, MAX_OPENINGS_BYTES + 1)
+    if isinstance(source, DirectorySource | HttpSource):
+        return source.openings()
+    return otherwise() if otherwise is not None else b""
+
+
+def choose(database: str | None, tiles: str | None, token: Path | None, wanted: Wanted) -> int:
+    """Verify the log that the command line names; by default the ledger of this data directory.
+
+    Raises:
+        InvalidInput: not one place.
+    """
+    if database is not None and tiles is not None:
+        raise InvalidInput("a log is in a database or in tiles, not in both")
+    if tiles is not None:
+        bearer = None if token is None else read_limited(token, MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
+        return run(tiles_at(tiles, bearer), wanted)
+    from caseledger import own_log
+
+    with own_log.place(database) as own:
+        return run(DatabaseSource(own.url), wanted, openings=own.openings)
+
+
+_source: Source | None = None
+_size = 0
+
+
+def _begin(source: Source, size: int) -> None:
+    global _source, _size
+    _source, _size = source, size
+
+
+def _scan(task: Task) -> Segment:
+    assert _source is not None  # noqa: S101 - set where the process began
+    return scan(task, _source.envelopes(task.start, task.stop, _size))
+
+
+@contextmanager
+def _scanned(source: Source, tasks: list[Task], jobs: int) -> Iterator[Iterator[Segment]]:
+    """The segments in order, scanned in this process when one is enough; processes end with the block."""
+    size = tasks[-1].stop if tasks else 0
+    if jobs == 1 or len(tasks) < 2:
+        _begin(source, size)
+        yield map(_scan, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(tasks)), _begin, (source, size)) as pool:
+        yield pool.imap(_scan, tasks)
