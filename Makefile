@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve bench bench-tiny check format lock clean
+.PHONY: help demo test serve bench bench-tiny faults check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench-tiny: .venv/ready ## the same at tiny sizes: that it works, never how fast
 
 bench-%: .venv/ready ## one row, such as bench-append-8
 	@$(BIN)/python -m benchmarks $*
+
+faults: .venv/ready ## 200 rounds of kill -9 under load, outside CI; some eight minutes
+	@$(BIN)/python -m tests.faults.rounds --rounds 200
 
 check: .venv/ready ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -24,7 +24,6 @@ from api.routes import (
     consents,
     dicomweb,
     documents,
-    documents,
     imaging,
     ledger,
     log,

@@ -8,6 +8,7 @@ from psycopg_pool import ConnectionPool
 
 from api.clock import Instant, instant_or_none, micros
 from api.shown import Shown
+from application.jobs import queued
 from application.ledger.checkpoints import Checkpoints
 from application.monitor import MonitorState
 from application.witnessing import Condition
@@ -80,6 +81,14 @@ class CosignatureCondition(Shown, frozen=True, kw_only=True):
     witnesses: tuple[WitnessCondition, ...]
 
 
+class QueueCondition(Shown, frozen=True, kw_only=True):
+    """Jobs of a queue: how many wait or are under way, and how many were given up after many tries."""
+
+    queue: str
+    waiting: int
+    failed: int
+
+
 class Readiness(Shown, frozen=True, kw_only=True):
     """Whether to send requests here, and why not. Sizes are numbers of entries."""
 
@@ -90,13 +99,14 @@ class Readiness(Shown, frozen=True, kw_only=True):
     views: tuple[ViewCondition, ...]
     monitor: MonitorCondition | None
     cosignatures: CosignatureCondition | None
+    jobs: tuple[QueueCondition, ...] | None
 
 
 def readiness(pool: ConnectionPool[Any], checkpoints: Checkpoints, watched: Watched) -> Readiness:
     """Look at everything once; a database that does not answer within two seconds is one of the problems."""
     problems: list[str] = []
     # The pin is read before the head: others append and pin meanwhile.
-    pin, head = _pin(checkpoints, problems), _head(pool, problems)
+    pin, (head, jobs) = _pin(checkpoints, problems), _database(pool, problems)
     if head is not None and pin is not None and head < pin:
         problems.append("the database is behind the last released checkpoint")
     views = tuple(_view(each, head or 0) for each in watched.followers())
@@ -116,17 +126,21 @@ def readiness(pool: ConnectionPool[Any], checkpoints: Checkpoints, watched: Watc
         views=views,
         monitor=None if state is None else _monitor(state),
         cosignatures=None if condition is None else _cosignatures(condition),
+        jobs=jobs,
     )
 
 
-def _head(pool: ConnectionPool[Any], problems: list[str]) -> int | None:
+def _database(pool: ConnectionPool[Any], problems: list[str]) -> tuple[int | None, tuple[QueueCondition, ...] | None]:
+    """Head of the log and state of the queues."""
     try:
         with pool.connection(timeout=PATIENCE_S) as connection:
             row = connection.execute("SELECT size FROM ledger.head").fetchone()
+            jobs = queued(connection)
     except Exception:  # noqa: BLE001 - whatever it is, the database is not there for requests; the driver logs nothing
         problems.append("the database does not answer")
-        return None
-    return 0 if row is None else int(row[0])
+        return None, None
+    shown = tuple(QueueCondition(queue=each.queue, waiting=each.waiting, failed=each.failed) for each in jobs)
+    return 0 if row is None else int(row[0]), shown
 
 
 def _pin(checkpoints: Checkpoints, problems: list[str]) -> int | None:
@@ -177,7 +191,7 @@ def _cosignatures(condition: Condition) -> CosignatureCondition:
 
 
 def metrics(found: Readiness, state: MonitorState | None, now: int) -> str:
-    """The same as numbers for a machine; `now` in microseconds UTC. Labels are names of views, nothing else."""
+    """The same as numbers for a machine; `now` in microseconds UTC. Labels name views and queues, nothing else."""
     lines: list[str] = []
 
     def add(name: str, kind: str, what: str, values: Iterable[tuple[str, float | int | None]]) -> None:
@@ -195,6 +209,9 @@ def metrics(found: Readiness, state: MonitorState | None, now: int) -> str:
     add("view_behind_entries", "gauge", "Entries that a view lacks.", [(at, each.behind) for at, each in views])
     up = [(at, int(each.status in ("following", "standby"))) for at, each in views]
     add("view_up", "gauge", "1 when a view is followed.", up)
+    queues = [(f'{{queue="{each.queue}"}}', each) for each in found.jobs or ()]
+    add("jobs_waiting", "gauge", "Jobs that wait or are under way.", [(at, each.waiting) for at, each in queues])
+    add("jobs_failed", "gauge", "Jobs given up: a person has to look.", [(at, each.failed) for at, each in queues])
     if (others := found.cosignatures) is not None:
         cosigned = None if others.cosigned_at is None else micros(others.cosigned_at)
         add("cosigned_entries", "gauge", "Newest checkpoint with a quorum of witnesses.", [("", others.size)])

@@ -1,6 +1,7 @@
 """How state, views and texts become what reads show, and how much of it a role sees."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from api.clock import instant, instant_or_none
 from api.shown import (
@@ -30,8 +31,8 @@ from projections.case_view import CaseContent, CaseView
 from projections.trail import TrailRow
 
 
-def case_shown(view: CaseView, position: int, role: str) -> CaseShown:
-    """A case, as far as this role sees it."""
+def case_shown(view: CaseView, position: int, role: str, given_up: Literal["failed"] | None = None) -> CaseShown:
+    """A case, as far as this role sees it; `given_up` where nothing is tried any more to check its imaging."""
     return CaseShown(
         case=view.case,
         revision=view.revision,
@@ -45,11 +46,11 @@ def case_shown(view: CaseView, position: int, role: str) -> CaseShown:
         due_from=view.due_from,
         due_by=view.due_by,
         clock=view.clock,
-        content=None if view.content is None else _content(view.content, role),
+        content=None if view.content is None else _content(view.content, role, given_up),
     )
 
 
-def _content(content: CaseContent, role: str) -> CaseContentShown:
+def _content(content: CaseContent, role: str, given_up: Literal["failed"] | None) -> CaseContentShown:
     state, opened, original = content.state, content.opened, content.original
     records = () if state is None else tuple(state.records.values())
     inside = state is not None and role in ("patient", "coordinator")
@@ -68,6 +69,7 @@ def _content(content: CaseContent, role: str) -> CaseContentShown:
         imaging_site=None if state is None else state.imaging_site,
         imaging=_imaging(content),
         imaging_unchecked=() if state is None else tuple(each.record for each in state.unchecked_imaging()),
+        imaging_check=None if state is None or not state.unchecked_imaging() else given_up or "queued",
         records=tuple(
             RecordShown(
                 record=each.record,

@@ -118,7 +118,9 @@ class CaseContentShown(Shown, frozen=True, kw_only=True):
     imaging_site: str | None
     imaging: ImagingShown | None
     imaging_unchecked: tuple[str, ...]
-    """Imaging records whose check is queued."""
+    """Imaging records that no check has seen."""
+    imaging_check: Literal["queued", "failed"] | None
+    """Whether their check comes by itself, or was given up after many tries: then somebody has to ask for one."""
     records: tuple[RecordShown, ...]
     opinions: tuple[OpinionListed, ...]
     consents: tuple[ConsentShown, ...] | None

@@ -24,7 +24,7 @@ from domain.case.state import Record, newest
 from domain.errors import AlreadyDone, Conflict, Refused, SubjectErased, WrongRole
 from domain.event import Erased, Event
 from domain.imaging.check import check, encode
-from domain.imaging.findings import CODES, Finding, Report
+from domain.imaging.findings import CODES, Finding, Report, amount
 from domain.imaging.model import Instance, PatientIdentity
 from domain.imaging.requirement import Requirement
 from domain.patient import PatientRegistered
@@ -183,9 +183,9 @@ def advice(report: Report) -> tuple[RepeatAdvice, ...]:
 
 def _why(finding: Finding) -> str:
     """What the finding means, with what was measured and where the limit comes from."""
-    measured = f": {finding.value} {finding.unit}".rstrip() if finding.value else ""
+    measured = f": {amount(finding.value, finding.unit)}" if finding.value else ""
     source = f", {finding.source}" if finding.source else ""
-    limit = f" (limit {finding.limit} {finding.unit}{source})" if finding.limit else ""
+    limit = f" (limit {amount(finding.limit, finding.unit)}{source})" if finding.limit else ""
     return f"{CODES.get(finding.code, finding.code)}{measured}{limit}"
 
 

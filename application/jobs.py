@@ -1,4 +1,4 @@
-"""Jobs, by procrastinate on the ledger's own PostgreSQL: at present, the imaging check of a case.
+"""Jobs, by procrastinate on the ledger's own PostgreSQL: the imaging check of a case, and what people will look at.
 
 A job holds ids and nothing else. It may run twice, at once or after a crash: the log decides what it comes to.
 """
@@ -7,14 +7,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
+import msgspec
 import structlog
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
-from psycopg import Connection
+from psycopg import Connection, connect
 
 from application.automation import Automation
 from application.outcome import Outcome
@@ -22,8 +24,6 @@ from application.request import Request
 from domain.case.actor import SERVICE
 from domain.errors import CaseLedgerError, CaseNotFound, IntegrityFailure, Refused, SubjectErased
 
-IMAGING_CHECK: Final = "imaging-check"
-QUEUE: Final = "imaging"
 MOST_ATTEMPTS: Final = 12
 """Some half an hour in all; after that the job stays in the table as failed, and a person can ask for the check."""
 LONGEST_WAIT_S: Final = 300
@@ -36,11 +36,24 @@ _SCHEMA: Final = "-c search_path=jobs"
 log = structlog.get_logger(__name__)
 
 
-class Checks(Protocol):
-    """The imaging checks, as a job needs them."""
+class Work(Protocol):
+    """What a job does to a case, as the service: the imaging checks, or preparing."""
 
     def run(self, request: Request, case: str) -> Outcome | None:
-        """Check all usable imaging of a case; None where nothing is unchecked."""
+        """Do what is to be done; None where nothing of it goes on record."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of job, and the queue that it waits in."""
+
+    name: str
+    queue: str
+
+
+CHECK: Final = Task(name="imaging-check", queue="imaging")
+PREPARATION: Final = Task(name="preparation", queue="preparation")
+"""A queue of its own: drawing takes longer than checking, and nobody waits for it."""
+IMAGING_CHECK: Final = CHECK.name
 
 
 class Backoff(BaseRetryStrategy):
@@ -53,19 +66,63 @@ class Backoff(BaseRetryStrategy):
         return RetryDecision(retry_in={"seconds": min(2**job.attempts, LONGEST_WAIT_S)})
 
 
-def enqueue(connection: Connection[Any], cases: Sequence[str]) -> None:
-    """Enqueue an imaging check for each of these cases, in the transaction of that connection."""
+def enqueue(connection: Connection[Any], cases: Sequence[str], task: Task = CHECK) -> None:
+    """Enqueue a job for each of these cases, in the transaction of that connection."""
     connection.execute("SET LOCAL search_path = jobs")
     # Never opened: what it needs of a connection is handed in.
-    deferrer = App(connector=SyncPsycopgConnector()).configure_task(IMAGING_CHECK, queue=QUEUE, connection=connection)
+    app = App(connector=SyncPsycopgConnector())
+    deferrer = app.configure_task(task.name, queue=task.queue, connection=connection)
     arguments: list[dict[str, Any]] = [{"case": case} for case in cases]
     deferrer.batch_defer(*arguments)
 
 
-AFTER_A_RECORD: Final = Automation(
-    name=IMAGING_CHECK, kinds=("record.received.v1", "record.released.v1"), enqueue=enqueue
-)
+_ARRIVED: Final = ("record.received.v1", "record.released.v1")
+AFTER_A_RECORD: Final = Automation(name=CHECK.name, kinds=_ARRIVED, enqueue=enqueue)
 """What kind of record came in is sealed, and so for the job to find out: where no imaging is unchecked, it ends."""
+TO_LOOK_AT: Final = Automation(name=PREPARATION.name, kinds=_ARRIVED, enqueue=partial(enqueue, task=PREPARATION))
+
+
+class Queued(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs of a queue: how many wait or are under way, and how many have failed for good."""
+
+    queue: str
+    waiting: int
+    failed: int
+
+
+def queued(connection: Connection[Any]) -> tuple[Queued, ...]:
+    """The jobs that are not done, queue by queue."""
+    rows = connection.execute(
+        "SELECT queue_name, count(*) FILTER (WHERE status IN ('todo', 'doing')),"
+        " count(*) FILTER (WHERE status = 'failed') FROM jobs.procrastinate_jobs GROUP BY queue_name"
+    ).fetchall()
+    known = {queue: (waiting, failed) for queue, waiting, failed in rows}
+    return tuple(
+        Queued(queue=each.queue, waiting=known.get(each.queue, (0, 0))[0], failed=known.get(each.queue, (0, 0))[1])
+        for each in (CHECK, PREPARATION)
+    )
+
+
+def given_up(connection: Connection[Any], case: str) -> bool:
+    """Whether the imaging check of a case has failed for good, and no other waits."""
+    row = connection.execute(
+        "SELECT bool_or(status = 'failed') AND NOT bool_or(status IN ('todo', 'doing'))"
+        " FROM jobs.procrastinate_jobs WHERE task_name = %s AND args @> jsonb_build_object('case', %s::text)",
+        (CHECK.name, case),
+    ).fetchone()
+    return row is not None and row[0] is True
+
+
+def forget_failed(connection: Connection[Any], case: str) -> None:
+    """Forget the failed imaging checks of a case: it has a verdict now."""
+    with connection.transaction():
+        # The triggers of the table look for their objects there.
+        connection.execute("SET LOCAL search_path = jobs")
+        connection.execute(
+            "DELETE FROM procrastinate_jobs WHERE task_name = %s AND status = 'failed'"
+            " AND args @> jsonb_build_object('case', %s::text)",
+            (CHECK.name, case),
+        )
 
 
 class Workers:
@@ -73,19 +130,23 @@ class Workers:
 
     def __init__(
         self,
-        checks: Checks,
+        work: Work,
         conninfo: str,
         count: int,
         *,
+        task: Task = CHECK,
         poll_s: float = 5.0,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._checks = checks
+        self._task = task
+        self._todo = work
         self._conninfo = conninfo
         self._count = count
         self._poll_s = poll_s
         self._clock = clock
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._supervise()), name="workers", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._supervise()), name=f"workers-{task.queue}", daemon=True
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._running = threading.Event()
@@ -119,7 +180,7 @@ class Workers:
         async with app.open_async():
             worker = asyncio.create_task(
                 app.run_worker_async(
-                    queues=[QUEUE],
+                    queues=[self._task.queue],
                     concurrency=self._count,
                     fetch_job_polling_interval=self._poll_s,
                     delete_jobs="successful",
@@ -141,7 +202,9 @@ class Workers:
     async def _rescue(self, app: App, stopping: asyncio.Event) -> None:
         """Give the jobs of dead workers to living ones, now and then, until it is time to stop."""
         while True:
-            for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_S):
+            for job in await app.job_manager.get_stalled_jobs(
+                queue=self._task.queue, seconds_since_heartbeat=STALLED_S
+            ):
                 try:
                     if job.attempts + 1 >= MOST_ATTEMPTS:
                         await app.job_manager.finish_job(job, Status.FAILED, delete_job=False)
@@ -158,23 +221,25 @@ class Workers:
             conninfo=self._conninfo, kwargs={"options": _SCHEMA}, min_size=1, max_size=2 + self._count
         )
         app = App(connector=connector)
-        app.task(name=IMAGING_CHECK, queue=QUEUE, retry=Backoff())(self._check)
+        app.task(name=self._task.name, queue=self._task.queue, retry=Backoff())(self._do)
         return app
 
-    def _check(self, case: str) -> None:
+    def _do(self, case: str) -> None:
         request = Request(id=SERVICE.id, role=SERVICE.role, cause=str(uuid4()), now=self._clock())
         try:
-            outcome = self._checks.run(request, case)
+            outcome = self._todo.run(request, case)
         except (Refused, CaseNotFound, SubjectErased) as error:
-            # The case has gone on, or gone: what was to be checked is not for checking any more.
-            log.warning("job.refused", job=IMAGING_CHECK, case=case, code=error.code)
+            # The case has gone on, or gone: what was to be done is not to be done any more.
+            log.warning("job.refused", job=self._task.name, case=case, code=error.code)
         except Exception as error:
             code = error.code if isinstance(error, CaseLedgerError) else type(error).__name__
-            log.warning("job.failed", job=IMAGING_CHECK, case=case, error=code)
+            log.warning("job.failed", job=self._task.name, case=case, error=code)
             raise
         else:
             if outcome is not None:
-                log.info("job.done", job=IMAGING_CHECK, case=case, index=outcome.index)
+                log.info("job.done", job=self._task.name, case=case, index=outcome.index)
+                with connect(self._conninfo, autocommit=True) as connection:
+                    forget_failed(connection, case)
 
 
 async def _waited(event: asyncio.Event, seconds: float) -> bool:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from application.ledger.bulk import Bulk
 from application.ledger.entries import Appended
-from benchmarks.events import SUBJECT, bulk_of, imports
+from benchmarks.events import bulk_of, imports
 from benchmarks.ground import Ground, Opened
 from benchmarks.model import Benchmark, Pair
 
@@ -25,13 +25,13 @@ class _Loaded:
     """A ledger that is filled in bulk, round by round."""
 
     def __init__(self, opened: Opened, bulk: Bulk, events: int) -> None:
+        self._opened = opened
         self._bulk = bulk
         self._events = events
-        opened.service.keyring.create(SUBJECT)
 
     def append(self) -> float:
         """Sealed, chained, proven events a second, from plain events to receipts."""
-        made = imports(self._events)
+        made = imports(self._opened, self._events)
         began = time.perf_counter()
         answers = self._bulk.append(made)
         elapsed = time.perf_counter() - began

@@ -48,9 +48,8 @@ def fill(ledger: Ledger, case: str, events: int) -> None:
 
 def populate(opened: Opened, entries: int) -> None:
     """Cases of 20 events each, until the log has grown by that many entries."""
-    opened.service.keyring.create(SUBJECT)
     with bulk_of(opened) as bulk:
-        assert all(isinstance(each, Appended) for each in bulk.append(imports(entries)))
+        assert all(isinstance(each, Appended) for each in bulk.append(imports(opened, entries)))
 
 
 def bulk_of(opened: Opened) -> Bulk:
@@ -59,15 +58,18 @@ def bulk_of(opened: Opened) -> Bulk:
     return Bulk(opened.service_url, service.keys.origin, service.checkpoints, service.keyring)
 
 
-def imports(events: int) -> list[Import]:
-    """So many events, in new cases of 20 each."""
+def imports(opened: Opened, events: int) -> list[Import]:
+    """So many events, in new cases of 20 each; each case has its own key, which is made here."""
+    sizes = [min(_LENGTH, events - at) for at in range(0, events, _LENGTH)]
+    cases = [new_case() for _ in sizes]
+    opened.service.keyring.create(*(f"case:{case}" for case in cases))
     return [
-        Import(events=tuple(case_events(new_case(), min(_LENGTH, events - at))), act=ACT)
-        for at in range(0, events, _LENGTH)
+        Import(events=tuple(case_events(case, size, f"case:{case}")), act=ACT)
+        for case, size in zip(cases, sizes, strict=True)
     ]
 
 
-def case_events(case: str, length: int) -> list[NewEvent]:
+def case_events(case: str, length: int, subject: str = SUBJECT) -> list[NewEvent]:
     """A case that is opened, and then changes hands."""
     opening = CaseOpened(
         patient="patient-0199c0de-0000-7000-8000-000000000003",
@@ -78,5 +80,5 @@ def case_events(case: str, length: int) -> list[NewEvent]:
         organ="liver",
         home_country="GB",
     )
-    first = msgspec.structs.replace(new_event(case, 1), event=opening)
-    return [first, *(new_event(case, rev) for rev in range(2, length + 1))]
+    first = msgspec.structs.replace(new_event(case, 1, subject), event=opening)
+    return [first, *(new_event(case, rev, subject) for rev in range(2, length + 1))]

@@ -23,6 +23,9 @@ EPILOG = "Settings are CASELEDGER_* variables: see docs/settings.md. Errors go t
 
 Command = Callable[[argparse.Namespace], int]
 
+_OF_LOGS = ("database", "tiles", "token", "checkpoint", "since", "openings", "jobs")
+"""Options of `verify` that say something of a whole log only: beside a bundle they are refused, never ignored."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Every failure is one line on standard error, never a traceback."""
@@ -87,8 +90,12 @@ def parser() -> argparse.ArgumentParser:
     proof.add_argument("--origin", required=True, help="the ledger's name, as GET /checkpoint and `keys` show it")
     proof.add_argument("--owner", required=True, metavar="ID", help="the id that the key's owner acts under")
 
-    rotate = add(key, "rotate", _key_rotate, "make the log's next key; prints the JSON body that proposes it")
-    rotate.add_argument("purpose", choices=("entry", "checkpoint"), metavar="entry|checkpoint")
+    rotate = add(key, "rotate", _key_rotate, "make the log's next key; or put subjects' keys under a new one")
+    rotate.add_argument(
+        "purpose", choices=("entry", "checkpoint", "kek"), metavar="entry|checkpoint|kek",
+        help="the key of entries or of checkpoints: prints the JSON body that proposes the next one."
+        " The key-encryption key: puts every living subject under a new one at once, and destroys the old",
+    )  # fmt: skip
 
     sign = add(commands, "sign", _sign, "check a prepared opinion, show it, sign it; prints the JSON body to submit")
     sign.add_argument("prepared", type=Path, metavar="PREPARED.json")
@@ -210,9 +217,10 @@ def _key_prove(given: argparse.Namespace) -> int:
 
 
 def _key_rotate(given: argparse.Namespace) -> int:
-    from caseledger import signing_commands
+    from caseledger import kek_command, signing_commands
 
-    return signing_commands.rotate(_configured("warning"), given.purpose)
+    settings = _configured("warning")
+    return kek_command.run(settings) if given.purpose == "kek" else signing_commands.rotate(settings, given.purpose)
 
 
 def _sign(given: argparse.Namespace) -> int:
@@ -235,16 +243,22 @@ def _verify(given: argparse.Namespace) -> int:
     if not given.log:
         if given.bundle is None:
             given.wrong_usage("name a bundle, or --log")
+        if ignored := [name for name in _OF_LOGS if getattr(given, name) is not None]:
+            raise InvalidInput(f"--{ignored[0]} is for a whole log: it needs --log, and no bundle")
         return verify_command.run(
             given.bundle, given.keys, witnesses=given.witnesses, tsa=given.tsa, as_json=given.json
         )
     if given.bundle is not None or (given.jobs is not None and given.jobs < 1):
         raise InvalidInput("--log takes no bundle, and at least one process")
+    if given.tsa is not None:
+        raise InvalidInput("time stamps are in bundles: --tsa judges those of a bundle, and --log has none to judge")
+    if given.token is not None and given.tiles is None:
+        raise InvalidInput("--token is for the address that --tiles names")
     from caseledger import verify_log_command
 
     wanted = verify_log_command.Wanted(
         keys=given.keys, checkpoint=given.checkpoint, since=given.since, openings=given.openings,
-        jobs=given.jobs, as_json=given.json,
+        jobs=given.jobs, as_json=given.json, witnesses=given.witnesses,
     )  # fmt: skip
     return verify_log_command.choose(given.database, given.tiles, given.token, wanted)
 

@@ -11,7 +11,7 @@ from application.records.requirements import requirement, sites
 from caseledger.imaging_files import instances_of
 from domain.errors import CaseLedgerError, InvalidInput
 from domain.imaging.check import check
-from domain.imaging.findings import Finding, Report
+from domain.imaging.findings import Finding, Report, amount
 
 COULD_NOT_RUN = 2
 MEMBERS = ("code", "severity", "series", "value", "unit", "limit", "source", "message")
@@ -95,8 +95,10 @@ def told(report: Report, place: Path) -> str:
 
 
 def _line(finding: Finding) -> str:
-    limit = f", limit {finding.limit} {finding.unit} ({finding.source})" if finding.limit else ""
-    measured = f" [{finding.value} {finding.unit}{limit}]" if finding.value else ""
+    # What is no number (the phase that is missing, the region) stands in the sentence already.
+    source = f" ({finding.source})" if finding.source else ""
+    limit = f", limit {amount(finding.limit, finding.unit)}{source}" if finding.limit[:1].isdigit() else ""
+    measured = f" [{amount(finding.value, finding.unit)}{limit}]" if finding.value[:1].isdigit() else ""
     return f"  {finding.severity:10} {finding.code}{measured}: {finding.message}"
 
 

@@ -18,6 +18,7 @@ from caseledger.log_sources import DatabaseSource, DirectorySource, HttpSource, 
 from caseledger.verify_command import NOT_VERIFIED, UNUSABLE, VERIFIED, human, read_keys, read_limited
 from domain.errors import CaseLedgerError, InvalidInput
 from domain.ledger.checkpoint import read_unverified
+from domain.ledger.cosignature_policy import MAX_POLICY_BYTES, parse_policy
 from domain.ledger.log_report import LogReport
 from domain.ledger.note import MAX_NOTE_BYTES
 from domain.ledger.verify_log import MAX_OPENINGS_BYTES, LogVerification, read_openings
@@ -37,6 +38,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     openings: Path | None = None
     jobs: int | None = None
     as_json: bool = False
+    witnesses: Path | None = None
+    """A policy whose quorum the checkpoint has to have (C2SP tlog-policy)."""
 
 
 def run(
@@ -74,6 +77,7 @@ def verify(source: Source, wanted: Wanted, openings: Callable[[], bytes] | None 
         OSError: a file cannot be read.
     """
     keys = read_keys(wanted.keys)
+    policy = None if wanted.witnesses is None else parse_policy(read_limited(wanted.witnesses, MAX_POLICY_BYTES + 1))
     older = None if wanted.since is None else read_limited(wanted.since, MAX_NOTE_BYTES + 1)
     if wanted.checkpoint is not None:
         note = read_limited(wanted.checkpoint, MAX_NOTE_BYTES + 1)
@@ -81,7 +85,7 @@ def verify(source: Source, wanted: Wanted, openings: Callable[[], bytes] | None 
         note = source.checkpoint(keys.post_quantum if keys is not None else ())
     disclosed = read_openings(_openings(source, wanted.openings, openings))
     key_entries = envelopes_at(source, disclosed, read_unverified(note).size)
-    verification = LogVerification(note, keys, older=older, openings=disclosed, key_entries=key_entries)
+    verification = LogVerification(note, keys, older=older, openings=disclosed, key_entries=key_entries, policy=policy)
     tasks = verification.tasks()
     with _scanned(source, tasks, wanted.jobs or os.cpu_count() or 1) as segments:
         for segment in segments:
@@ -103,10 +107,15 @@ def choose(database: str | None, tiles: str | None, token: Path | None, wanted: 
     """Verify the log that the command line names; by default the ledger of this data directory.
 
     Raises:
-        InvalidInput: not one place.
+        InvalidInput: not one place; or a quorum is asked for, and there is no note that could show it.
     """
     if database is not None and tiles is not None:
         raise InvalidInput("a log is in a database or in tiles, not in both")
+    if wanted.witnesses is not None and wanted.checkpoint is None and tiles is None:
+        raise InvalidInput(
+            "--witnesses judges a note with its cosignatures: name one by --checkpoint,"
+            " such as GET /checkpoint?witnessed=quorum gives"
+        )
     if tiles is not None:
         bearer = None if token is None else read_limited(token, MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
         return run(tiles_at(tiles, bearer), wanted)

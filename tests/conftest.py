@@ -4,7 +4,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
 from migrations import runner
 
+COUNTED = "counted: "
 TEMPLATE = "template_head"
 OPTIONS = {"max_connections": "200", "max_wal_size": "256MB"}
 _numbers = itertools.count(1)
@@ -32,6 +33,27 @@ def scratch() -> Path | None:
         return None
     free = os.statvfs(memory)
     return memory if free.f_bavail * free.f_frsize >= 4 << 30 else None
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Tell how many of something a test went through; the run's summary says it, and so does a JUnit report."""
+
+    def tell(what: str, number: int) -> None:
+        record_property(f"{COUNTED}{what}", number)
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many published vectors and garbled inputs the tests that passed went through."""
+    sums: dict[str, int] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, number in report.user_properties:
+            if name.startswith(COUNTED) and isinstance(number, int):
+                sums[name] = sums.get(name, 0) + number
+    for name in sorted(sums):
+        terminalreporter.write_line(f"{name.removeprefix(COUNTED)}: {sums[name]:,}")
 
 
 class Database(msgspec.Struct, frozen=True):

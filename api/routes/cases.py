@@ -14,6 +14,7 @@ from api.routes.spec import READ, WRITE
 from api.showing import case_shown, trail_entry
 from api.shown import CaseShown, TrailShown
 from application.cases import PatientInput
+from application.jobs import given_up
 from application.records.requirements import sites
 from domain.case.commands import (
     AcknowledgeDisclaimer,
@@ -100,7 +101,12 @@ def get_case(reading: Asked, case: Id) -> Response[CaseShown]:
     view = reading.views.case(case, last.index + 1)
     if view is None:
         raise CaseNotFound
-    shown = case_shown(view, view.last_index + 1, reading.by.role)
+    state = None if view.content is None else view.content.state
+    failed = False
+    if state is not None and state.unchecked_imaging():
+        with service.pool.connection() as connection:
+            failed = given_up(connection, case)
+    shown = case_shown(view, view.last_index + 1, reading.by.role, "failed" if failed else None)
     return Response(shown, headers={"ETag": etag(view.revision)})
 
 

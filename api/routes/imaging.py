@@ -9,6 +9,7 @@ from api.answers import Written, etag, on_case, written
 from api.ask import Ask, Asked
 from api.paths import Id
 from api.routes.spec import READ, WRITE
+from application.jobs import forget_failed
 from domain.case.commands import (
     AcceptLimitedImaging,
     AdviseRepeatImaging,
@@ -24,6 +25,8 @@ from domain.imaging.findings import Report
 def check_imaging(changing: Asked, case: Id) -> Response[Written]:
     """Have the service check imaging that no check has seen, or that has aged; by the coordinator or a technician."""
     outcome = on_case(changing, case, "imaging-check", lambda: changing.service.imaging_checks.ask(changing.by, case))
+    with changing.service.pool.connection() as connection:
+        forget_failed(connection, case)
     return written(outcome, status=201)
 
 

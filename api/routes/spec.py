@@ -36,7 +36,7 @@ PUBLIC_READ: dict[str, Any] = {
     "sync_to_thread": True,
     "security": [],
     "opt": {PUBLIC: True},
-    "responses": _problems(404, 500, 503),
+    "responses": _problems(400, 404, 500, 503),
 }
 READ: dict[str, Any] = {"sync_to_thread": True, "responses": _problems(400, 401, 403, 404, 409, 410, 500, 503)}
 DERIVED: dict[str, Any] = {

@@ -14,7 +14,6 @@ Signing comes after the commit, and is not done here.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from struct import Struct
 from typing import TypeAlias
 
 import msgspec
@@ -38,12 +37,6 @@ from domain.ledger.checkpoint import Checkpoint
 from domain.ledger.tree import BatchProver, Frontier
 
 _SQL = sql.beside(__file__)
-
-# COPY's binary format: a row is its number of fields, and each field behind its length.
-_COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_ENDS = b"\xff\xff"
-_ROW, _FIELD, _BIGINT = Struct(">hiq"), Struct(">i"), Struct(">q")
-_NULL = _FIELD.pack(-1)
 
 _Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
@@ -93,7 +86,6 @@ def write(
     appends: Sequence[Append],
     origin: str,
     last: Checkpoint | None,
-    *,
     bulk: bool = False,
 ) -> Written:
     """Append what can be appended, and commit. `last` is the newest tree that this process knows of.
@@ -260,17 +252,12 @@ def _copy(
     prover: BatchProver,
     committed_at: int,
 ) -> None:
-    # The rows are put together here: the driver's own way takes three times as long, and `json` comes as its text.
-    parts = [_COPY_BEGINS]
-    last_field = _FIELD.pack(8) + _BIGINT.pack(committed_at)
-    for index, entry in enumerate(entries, prover.first):
-        parts += (_ROW.pack(7, 8, index), _FIELD.pack(len(entry.raw)), entry.raw)
-        for value in (entry.actor_signature, entry.ledger_signature, entry.leaf, entry.sealed):
-            parts += (_NULL,) if value is None else (_FIELD.pack(len(value)), value)
-        parts.append(last_field)
-    parts.append(_COPY_ENDS)
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_entries"]) as copy:
-        copy.write(b"".join(parts))
+        # `json` comes as its text: declared as json, the driver would encode it a second time.
+        copy.set_types(["int8", "text", "bytea", "bytea", "bytea", "bytea", "int8"])
+        for index, e in enumerate(entries, prover.first):
+            row = (index, e.raw.decode(), e.actor_signature, e.ledger_signature, e.leaf, e.sealed, committed_at)
+            copy.write_row(row)
     connection.execute(_SQL["move"], _tree(prover, committed_at))
     _remember(connection, requests)
 

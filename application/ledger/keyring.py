@@ -44,6 +44,8 @@ class Keyring:
         self._keks = {kek_name(kek): kek}
         self._current = kek_name(kek)
         self._cache: dict[str, tuple[float, bytes]] = {}
+        # Derived from keys in the cache, and gone with them: to derive one takes longer than to seal a column.
+        self._columns: dict[str, tuple[bytes, AESSIV]] = {}
         self._cleared = 0
         self._caching = True
         self._lock = Lock()
@@ -104,12 +106,14 @@ class Keyring:
         with self._lock:
             self._cleared += 1
             self._cache.pop(subject, None)
+            self._columns.pop(subject, None)
 
     def clear(self) -> None:
         """Drop every key from memory at once, those too that are being read at this moment."""
         with self._lock:
             self._cleared += 1
             self._cache.clear()
+            self._columns.clear()
 
     def cache(self, *, allowed: bool) -> None:
         """Hold keys in memory, or, while this process might not hear of an erasure, hold none."""
@@ -117,6 +121,7 @@ class Keyring:
             self._caching = allowed
             self._cleared += 1
             self._cache.clear()
+            self._columns.clear()
 
     def rewrap(self, kek: bytes) -> int:
         """Put every living subject's key under another key-encryption key, from now on the one in use; how many went.
@@ -162,7 +167,7 @@ class Keyring:
         Deterministic (AES-SIV, RFC 5297): equal content in an equal context gives equal bytes, so that a view folded
         anew compares equal to the live one. `context` says where it stands, and binds it there.
         """
-        return _siv(self.get(subject)).encrypt(plaintext, [context.encode()])
+        return self._column(subject).encrypt(plaintext, [context.encode()])
 
     def open(self, subject: str, context: str, sealed: bytes) -> bytes:
         """Open what `seal` gave.
@@ -172,9 +177,20 @@ class Keyring:
             PayloadAltered: other bytes, another context or another subject.
         """
         try:
-            return _siv(self.get(subject)).decrypt(sealed, [context.encode()])
+            return self._column(subject).decrypt(sealed, [context.encode()])
         except InvalidTag:
             raise PayloadAltered("a sealed value does not open where it stands") from None
+
+    def _column(self, subject: str) -> AESSIV:
+        key = self.get(subject)
+        with self._lock:
+            derived, cipher = self._columns.get(subject, (b"", None))
+        if cipher is None or derived != key:
+            cipher = _siv(key)
+            with self._lock:
+                if subject in self._cache:
+                    self._columns[subject] = (key, cipher)
+        return cipher
 
     def _create(self, subjects: tuple[str, ...]) -> None:
         name = self.current()
@@ -198,6 +214,7 @@ class Keyring:
                 if self._cache[oldest][0] > now and len(self._cache) < _CACHE_KEYS:
                     break
                 del self._cache[oldest]
+                self._columns.pop(oldest, None)
             self._cache[subject] = (now + CACHE_S, key)
 
     def _turn(self) -> None:

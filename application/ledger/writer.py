@@ -106,7 +106,7 @@ class Writer:
 
     def _attempt(self, appends: Sequence[Append]) -> list[Appended | CaseLedgerError]:
         connection = self._connected()
-        written = batch.write(connection, appends, self._origin, self._last, bulk=self._bulk)
+        written = batch.write(connection, appends, self._origin, self._last, self._bulk)
         note, live = b"", self._checkpoints.live
         if live.enrolled() and any(isinstance(each, GuardBroken) for each in written.outcomes):
             # The guard may be the log's own key: what is sealed from here on is sealed with the one in use.

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, Verdict
+from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, Verdict, amount
 from domain.imaging.model import InstanceHeader
 from domain.imaging.stacks import series_key
 
@@ -37,7 +37,6 @@ _SEVERITIES: Final[dict[Severity, str]] = {
     "limited": "limit",
     "note": "note",
 }
-_UNITS: Final = {"1": "", "d": "days", "mm": "mm", "deg": "\N{DEGREE SIGN}", "s": "s"}
 _ROLES: Final = {
     "slice": "slices",
     "localizer": "scout",
@@ -153,15 +152,14 @@ def _findings(findings: Sequence[Finding], labels: Mapping[str, str]) -> str:
 
 def _measured(finding: Finding, labels: Mapping[str, str]) -> str:
     """Code, series, measured value, limit and source of a finding, as far as there are any."""
-    unit = _UNITS.get(finding.unit, finding.unit)
     told = [finding.code]
     if finding.series and (label := labels.get(finding.series)) and label not in finding.message:
         told.append(label)
     # A value in words (the phase that is missing, the region) stands in the sentence already.
     if finding.value[:1].isdigit():
-        told.append(f"measured {finding.value} {unit}".rstrip())
+        told.append(f"measured {amount(finding.value, finding.unit)}")
     if finding.limit[:1].isdigit():
-        told.append(f"limit {finding.limit} {unit}".rstrip())
+        told.append(f"limit {amount(finding.limit, finding.unit)}")
     if finding.source:
         told.append("source: the service's own default" if finding.source == "J" else f"source: {finding.source}")
     return " \N{MIDDLE DOT} ".join(told)

@@ -1,7 +1,7 @@
 """The use case: pictures of a record, made on demand or by a job, kept as blobs under the record's own key."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -152,8 +152,10 @@ class Pictures:
         )
         return page(report, facts, thumbnails)
 
-    def make(self, case: str, record: str) -> PictureIndex:
+    def make(self, case: str, record: str, go_on: Callable[[], None] = lambda: None) -> PictureIndex:
         """The pictures of a record out of the vault, or made now; for a job, too: nobody's access is asked here.
+
+        `go_on` is asked before each series is drawn, and ends it all by raising.
 
         Raises:
             CaseNotFound; NotFound: no imaging record of this case.
@@ -169,7 +171,7 @@ class Pictures:
                 return PictureIndex(version=VERSION, manifest_sha256=digest, series=earlier)
             planned = plan(self._manifest(state, record).files, requirement("any").vocabulary)
             made = tuple(
-                kept.get((series.series, series.role)) or self._drawn(record, series, number)
+                kept.get((series.series, series.role)) or self._drawn(record, series, number, go_on)
                 for number, series in enumerate(planned)
             )
             index = PictureIndex(version=VERSION, manifest_sha256=digest, series=made)
@@ -183,11 +185,12 @@ class Pictures:
         index = msgspec.json.decode(kept, type=PictureIndex)
         return index.series if (index.version, index.manifest_sha256) == (VERSION, digest) else ()
 
-    def _drawn(self, record: str, series: Series, number: int) -> SeriesPictures:
+    def _drawn(self, record: str, series: Series, number: int, go_on: Callable[[], None]) -> SeriesPictures:
         if number >= SERIES:
             return _undrawn(series, "too-many")
         if series.reason:
             return _undrawn(series, msgspec.convert(series.reason, Reason))
+        go_on()
         outcome, culprits = self._sheet(record, series)
         if isinstance(outcome, str):
             return _undrawn(series, outcome)

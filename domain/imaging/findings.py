@@ -87,6 +87,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the limit comes from; "J" is our own default."""
 
 
+_UNITS: Final = {"1": "", "d": "days", "deg": "\N{DEGREE SIGN}"}
+
+
+def amount(value: str, unit: str) -> str:
+    """A measured value or limit as people read it: "74 days", "41 mm", and a count without a unit."""
+    return f"{value} {_UNITS.get(unit, unit)}".rstrip()
+
+
 class SeriesRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One stack, or the non-diagnostic rest of one series: its role, geometry and phase."""
 

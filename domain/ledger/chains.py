@@ -46,7 +46,8 @@ class ChainsAndTree:
             ChainBroken: an entry does not follow its stream's previous one.
             MalformedStatement: a statement that is none.
         """
-        streams, leaves = self._streams, []
+        streams = self._streams
+        leaves: list[bytes] = []
         for statement, signatures in entries:
             try:
                 link = _link.decode(statement)

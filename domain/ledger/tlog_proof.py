@@ -1,11 +1,11 @@
 """Inclusion proofs as files (C2SP tlog-proof, version 1): the entry's index, its proof, and the log's checkpoint.
 
-    c2sp.org/tlog-proof@v1
-    extra <base64>              only where there is some; nothing vouches for it
-    index <decimal>
-    <base64 of a hash>          from the leaf's sibling to the root's child
-    <empty line>
-    <the checkpoint, verbatim>
+c2sp.org/tlog-proof@v1
+extra <base64>              only where there is some; nothing vouches for it
+index <decimal>
+<base64 of a hash>          from the leaf's sibling to the root's child
+<empty line>
+<the checkpoint, verbatim>
 """
 
 import base64

@@ -13,6 +13,8 @@ import msgspec
 from domain.errors import CaseLedgerError, MalformedBundle, WrongKey
 from domain.ledger import checkpoint, dsse, encoding, sealing
 from domain.ledger.bundle import Disclosure
+from domain.ledger.cosignature_policy import Policy
+from domain.ledger.cosignature_verify import Support, support
 from domain.ledger.encoding import MAX_INTEGER
 from domain.ledger.log_report import LogReport
 from domain.ledger.note import VerifierKey
@@ -61,8 +63,8 @@ class LogVerification:
     """The judgement of one log: takes segments in order, then says what holds.
 
     `older` is a checkpoint that somebody kept; `openings` are those of the key streams, and `key_entries` the
-    envelopes at the same indexes. Without `keys` the result speaks of internal consistency only. Never raises for
-    anything that the bytes hold.
+    envelopes at the same indexes; a `policy` asks for its quorum of witnesses under the checkpoint. Without `keys` the
+    result speaks of internal consistency only. Never raises for anything that the bytes hold.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class LogVerification:
         older: bytes | None = None,
         openings: Mapping[int, Disclosure] | None = None,
         key_entries: Mapping[int, bytes] | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._keys = keys
+        self._policy = policy
+        self._support = Support()
         self._openings = openings or {}
         self._claimed: checkpoint.Checkpoint | None = None
         self._older: checkpoint.Checkpoint | None = None
@@ -167,6 +172,7 @@ class LogVerification:
             failure=self._failure,
             statements=() if self.failed else tuple(self._statements()),
             suspects=() if self.failed else tuple(sorted(self._suspects, key=lambda each: each.index)),
+            remarks=() if self.failed else self._support.remarks(),
             origin=self._claimed.origin if self._claimed is not None else None,
             size=self._claimed.size if self._claimed is not None else None,
             committed_at=self._committed_at,
@@ -241,6 +247,7 @@ class LogVerification:
         claimed, verified, committed_at_s = self._opened(note, *post_quantum)
         if claimed.size == 0:
             raise WrongKey("the log is empty: there is nothing to verify")
+        self._support = support(note, verified, self._policy, (), None)
         self._claimed = claimed
         if committed_at_s is not None and committed_at_s * 1_000_000 < MAX_INTEGER:
             self._committed_at = committed_at_s * 1_000_000
@@ -287,6 +294,7 @@ class LogVerification:
         yield f"complete: every entry up to size {size}; entries after this checkpoint are not excluded"
         if self._keys is None:
             yield "no keys were given, so the log's signatures were not judged: anybody can have made all of this"
+        yield from self._support.statements()
         if self._older is not None:
             yield f"the {self._older.size} entries of the older checkpoint are the first of these, unaltered"
         else:

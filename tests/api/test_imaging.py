@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from application import jobs
 from tests.api.people import (
     COMPLIANCE,
     COORDINATOR,
@@ -42,13 +43,35 @@ def test_the_case_shows_that_a_check_is_queued_and_what_it_came_to(stage: Stage)
     record = stage.done(PATIENT, "POST", path)["made"]["record"]
     waiting = shown(stage)
     assert (waiting["imaging"], waiting["imaging_unchecked"]) == (None, [record])
+    assert waiting["imaging_check"] == "queued"
     stage.check()
     content = shown(stage)
-    assert content["imaging_unchecked"] == []
+    assert (content["imaging_unchecked"], content["imaging_check"]) == ([], None)
     imaging = content["imaging"]
     assert (imaging["verdict"], imaging["records"], imaging["overruled"]) == ("inadequate", [record], None)
     assert "not_a_volume" in imaging["findings"]
     assert imaging["advice"][0]["what"]
+    described(stage)
+
+
+def test_a_check_that_was_given_up_is_shown_and_asked_for(stage: Stage) -> None:
+    """Whoever runs the service sees it in numbers, the coordinator at the case; asking for the check mends both."""
+    stage.open()
+    stage.prepare()
+    upload = stage.begin()
+    stage.add(upload, "1", dicom(CT)[0])
+    stage.done(PATIENT, "POST", upload.replace(stage.case, "{case}") + "/record")
+    with stage.service.pool.connection() as connection:
+        with connection.transaction():
+            jobs.enqueue(connection, [stage.case])
+            connection.execute("UPDATE procrastinate_jobs SET status = 'failed'")
+    assert shown(stage)["imaging_check"] == "failed"
+    ready = stage.ask(None, "GET", "/ready")
+    assert (ready.status_code, ready.json()["jobs"][0]) == (200, {"queue": "imaging", "waiting": 0, "failed": 1})
+    assert '\ncaseledger_jobs_failed{queue="imaging"} 1\n' in stage.ask(None, "GET", "/metrics").text
+    stage.done(COORDINATOR, "POST", "/cases/{case}/imaging-checks")
+    assert shown(stage)["imaging_check"] is None
+    assert '\ncaseledger_jobs_failed{queue="imaging"} 0\n' in stage.ask(None, "GET", "/metrics").text
     described(stage)
 
 

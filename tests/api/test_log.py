@@ -202,4 +202,6 @@ def test_what_is_wrong_makes_it_not_ready(stage: Stage, case: str) -> None:
     assert ("caseledger_monitor_bad_index 5\n" in text) == (case == "bad")
     assert f'caseledger_view_up{{view="cases"}} {int(case != "stopped")}\n' in text
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) caseledger_\w+ .+|caseledger_\w+(\{view="\w+"\})? [0-9.e+-]+', line), line
+        assert re.fullmatch(
+            r'# (HELP|TYPE) caseledger_\w+ .+|caseledger_\w+(\{(view|queue)="\w+"\})? [0-9.e+-]+', line
+        ), line

@@ -45,14 +45,16 @@ def test_an_unforeseen_failure_says_only_what_kind_it_was(stage: Stage, monkeypa
 
 
 def test_every_answer_forbids_storing_and_sniffing(stage: Stage) -> None:
-    """Answers, problems and files alike carry the headers that keep them out of caches and frames."""
+    """Answers and problems carry the headers that keep them out of caches; a checkpoint is public, but never stale."""
     stage.open()
     stage.ask(PATIENT, "GET", "/cases/{case}")
     stage.ask(None, "GET", "/cases/{case}")
     stage.ask(None, "GET", "/nothing")
     stage.ask(None, "GET", "/checkpoint")
-    for answer in stage.answers:
+    assert [each.headers["cache-control"] for each in stage.answers[-1:]] == ["no-cache"]
+    for answer in stage.answers[:-1]:
         assert answer.headers["cache-control"] == "no-store"
+    for answer in stage.answers:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
 

@@ -102,6 +102,8 @@ def test_repeated_under_its_key(bulk: Bulk, one: OpenLedger) -> None:
 
 def test_no_actors_signature_in_bulk(bulk: Bulk) -> None:
     """An event of a kind that its actor signs is refused before anything is written."""
-    signed = OpinionSigned(opinion="opinion-1", version=1, content=CONTENT, relied_on=(), signer_name="S", meaning="authorship")
+    signed = OpinionSigned(
+        opinion="opinion-1", version=1, content=CONTENT, relied_on=(), signer_name="S", meaning="authorship"
+    )
     with pytest.raises(SignatureRefused):
         bulk.append([Import(events=(new_event("case-a", 1, signed),), act=ACT)])

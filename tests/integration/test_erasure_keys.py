@@ -12,6 +12,7 @@ from application.fence import FenceFile, FenceWatch, reapply
 from application.holds import HoldInput
 from application.ledger.keks import Keks
 from application.ledger.keyring import Keyring, kek_name
+from caseledger import cli
 from domain.errors import (
     PayloadAltered,
     SubjectErased,
@@ -199,6 +200,47 @@ def test_a_key_under_the_old_one_cannot_be_made_any_more(one: Erasable, database
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
             connection.execute("SELECT ledger.rewrap(ARRAY['case:s'], ARRAY['w'::bytea], ARRAY['v'::bytea], 'old')")
     assert "case:stale" not in {each[0] for each in wrapped(database)}
+
+
+def test_an_operator_rotates_at_any_time(
+    one: Erasable,
+    case: Marked,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`key rotate kek` rewraps every living subject beside a running service, makes a stolen copy of the wrapped keys
+    and of the old key worthless, and wraps nothing anew that a restored database still has of an erased subject."""
+    for name, value in (
+        ("DATA", str(one.data)),
+        ("DATABASE_URL", database.service_url),
+        ("OWNER_DATABASE_URL", database.owner_url),
+    ):
+        monkeypatch.setenv(f"CASELEDGER_{name}", value)
+    subject, old = f"case:{case.case}", one.service.keys.kek
+    key, backup = one.service.keyring.get(subject), wrapped(database)
+    one.service.keyring.create("case:gone")
+    FenceFile(one.data / "fence").add(["case:gone"])
+    assert cli.main(["key", "rotate", "kek"]) == 0
+    (kek,) = Keks(one.data / "keys").read()
+    assert f"key-encryption key {kek_name(kek)} is in use" in capsys.readouterr().out
+    assert [(each[0], each[2]) for each in wrapped(database)] == [(each[0], kek_name(kek)) for each in backup]
+    assert {each[0] for each in backup} >= {subject}
+    # The key in use does not open the copy, the old key does not open what there is, and no file has it any more.
+    with pytest.raises(PayloadAltered):
+        Keyring(one.service.pool, kek)._unwrap(*backup[0])
+    with pytest.raises(PayloadAltered):
+        Keyring(one.service.pool, old).get(subject)
+    assert all(old not in file.read_bytes() for file in (one.data / "keys").iterdir())
+    # The service that ran beside it goes on, reading and making keys.
+    one.service.keyring.clear()
+    assert one.service.keyring.get(subject) == key
+    one.service.keyring.create("case:new")
+    assert {each[2] for each in wrapped(database)} == {kek_name(kek)}
+    monkeypatch.setenv("CASELEDGER_DATA", str(tmp_path / "none"))
+    assert cli.main(["key", "rotate", "kek"]) == 1
+    assert not (tmp_path / "none").exists()
 
 
 def test_one_rotation_at_a_time(one: Erasable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,7 +227,9 @@ def test_nothing_of_the_librarys_in_the_database(one: OpenLedger, database: Data
     with psycopg.connect(database.superuser_url) as connection:
         types = connection.execute("SELECT typname FROM pg_type WHERE typname ~ 'stored_event'").fetchall()
         functions = connection.execute("SELECT proname FROM pg_proc WHERE proname LIKE 'es\\_%'").fetchall()
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE tablename ~ 'events|tracking'").fetchall()
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE tablename ~ 'events|tracking' AND schemaname <> 'jobs'"
+        ).fetchall()
     assert (types, functions, tables) == ([], [], [])
 
 

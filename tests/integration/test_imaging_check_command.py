@@ -87,6 +87,11 @@ def test_people_get_a_report_that_fits_a_terminal(folder: Path, capsys: pytest.C
     assert ON in told.splitlines()[0]
     assert "NOT_DICOM" in told
     assert "\x1b" not in told
+    assert main(["imaging-check", str(folder), "--site", "pancreas-ct", "--on", ON]) == 0
+    told = capsys.readouterr().out
+    assert " d, limit" not in told
+    assert " days, limit 28 days (NCCN pancreas protocol; Glant 2011)]" in told or " days, limit 28 days (" in told
+    assert "()" not in told
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_the_command_keeps_the_last_good_checkpoint_for_itself(
         connection.execute("DELETE FROM ledger.entry")
         connection.execute("UPDATE ledger.head SET size = 0, frontier = ''")
     assert command() == 1
-    assert "\nBAD: from entry 0 on: head: the log has 0 entries" in capsys.readouterr().out
+    assert "BAD: from entry 0 on: head: the log has 0 entries" in capsys.readouterr().out
 
 
 def test_the_pin_and_the_monitor_agree_on_a_ledger_in_use(database: Database, opened: OpenLedger) -> None:

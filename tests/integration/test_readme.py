@@ -94,7 +94,7 @@ def test_every_make_target_that_is_named_exists(text: str) -> None:
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
 def test_every_command_that_is_named_exists(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each `caseledger x` is a word of the command line."""
-    named = set(re.findall(r"(?:`|^|\()caseledger ([a-z]+)", text, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|\()caseledger ([a-z-]+)", text, re.MULTILINE))
     assert named
     for command in sorted(named):
         with pytest.raises(SystemExit) as ended:

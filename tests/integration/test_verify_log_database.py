@@ -79,8 +79,11 @@ def test_the_monitor_says_good(
 
 
 @pytest.mark.parametrize(
-    "words", [["verify"], ["verify", "x", "--log"], ["verify", "--log", "--tiles", "/nonexistent"],
-              ["verify", "--log", "--tiles", "x", "--database", "y"], ["verify", "--log", "--jobs", "0"]],
+    "words", [["verify", "x", "--log"], ["verify", "--log", "--tiles", "/nonexistent"],
+              ["verify", "--log", "--tiles", "x", "--database", "y"], ["verify", "--log", "--jobs", "0"],
+              ["verify", "--log", "--tsa", "x"], ["verify", "--log", "--token", "x"],
+              ["verify", "--log", "--witnesses", "x"], ["verify", "x", "--since", "y"],
+              ["verify", "x", "--checkpoint", "y"], ["verify", "x", "--database", "y"], ["verify", "x", "--jobs", "2"]],
 )  # fmt: skip
 def test_words_that_make_no_sense_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """One line, and nothing is looked at."""

@@ -264,3 +264,8 @@ def test_advice_is_every_finding_that_stands_in_the_way() -> None:
     (told,) = advice(report("2026-01-01", "2026-01-10", thick, note))
     assert (told.finding, told.what) == ("thick_slices", "Thinner, please.")
     assert told.why.endswith(": 5 mm (limit 3 mm, J)")
+    few = Finding(
+        code="NOT_A_VOLUME", severity="inadequate", message="More, please.", value="4", unit="1", limit="5", source="J"
+    )
+    (told,) = advice(report("2026-01-01", "2026-01-10", few))
+    assert told.why.endswith(": 4 (limit 5, J)")

@@ -12,13 +12,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from caseledger import verify_log_command
 from caseledger.log_sources import DirectorySource, HttpSource, tiles_at
 from caseledger.verify_log_command import Wanted
 from domain.errors import EntryAltered, InvalidInput, MalformedBundle, NotFound
 from domain.ledger import verify_log
+from domain.ledger.cosignature import extended
+from domain.ledger.cosignature_mldsa import ML_DSA_44
 from domain.ledger.log_report import LogReport
+from domain.ledger.note import Note, NoteSignature, VerifierKey, cosign_mldsa
 from domain.ledger.tile import TileAddress, bundle_addresses, parse_path, read_entries, write_entries
 from domain.ledger.verify_log import CHECKS, read_openings
 from domain.ledger.verify_trust import render_trusted_keys
@@ -299,6 +303,35 @@ def test_the_command_prints_what_it_found(tmp_path: Path) -> None:
     err = io.StringIO()
     assert verify_log_command.run(source, Wanted(keys=tmp_path / "nothing"), out=out, err=err) == 2
     assert "cannot read" in err.getvalue()
+
+
+def test_a_policy_asks_for_its_quorum_under_a_logs_checkpoint(tmp_path: Path) -> None:
+    """With the witness's line the log holds and says so; without it, or with a bad one, the checkpoint does not."""
+    ledger = small_ledger()
+    publish(ledger, tmp_path)
+    witness, name = MLDSA44PrivateKey.from_seed_bytes(b"w" * 32), "witness.example/w"
+    key = VerifierKey.make(name, ML_DSA_44, witness.public_key().public_bytes_raw())
+    (tmp_path / "policy").write_text(f"witness w {key}\nquorum w\n")
+    released = (tmp_path / "checkpoint").read_bytes()
+    line = cosign_mldsa(Note.parse(released).text, name, witness, 1_900_000_000)
+    bad = NoteSignature(name, line.key_hash, line.signature[:-1] + bytes([line.signature[-1] ^ 1]))
+    unasked = msgspec.structs.replace(report_on(ledger, tmp_path), remarks=())
+    for note in (released, extended(released, [bad])):
+        (tmp_path / "checkpoint").write_bytes(note)
+        fails(report_on(ledger, tmp_path, witnesses=tmp_path / "policy"), "checkpoint", None, "")
+    (tmp_path / "checkpoint").write_bytes(extended(released, [line]))
+    report = report_on(ledger, tmp_path, witnesses=tmp_path / "policy")
+    assert report.ok
+    assert [each for each in report.statements if each not in unasked.statements] == [
+        f"the checkpoint is cosigned as the policy of witnesses asks, by {name}"
+    ]
+    without = report_on(ledger, tmp_path)
+    assert msgspec.structs.replace(without, remarks=()) == unasked
+    assert any("1 signatures of the checkpoint are of keys that were not given" in each for each in without.remarks)
+    (tmp_path / "policy").write_text("nonsense\n")
+    err = io.StringIO()
+    options = wanted(ledger, tmp_path, witnesses=tmp_path / "policy")
+    assert verify_log_command.run(DirectorySource(tmp_path), options, out=io.StringIO(), err=err) == 2
 
 
 @pytest.mark.parametrize("place", ["http://", "http://user@host/", "https://host/?x", "/nonexistent", "ftp://host"])

@@ -5,6 +5,7 @@ covers come from the tests' own reference.
 """
 
 import re
+from collections.abc import Callable
 from hashlib import shake_128
 
 import pytest
@@ -18,7 +19,9 @@ from tests.shared import shared
 ITERATIONS = 100
 
 
-def test_a_hundred_accumulated_keys_and_signatures_give_the_published_digest() -> None:
+def test_a_hundred_accumulated_keys_and_signatures_give_the_published_digest(
+    counted: Callable[[str, int], None],
+) -> None:
     """The library's public keys, and signatures that it verifies, hash to what the vectors say for 100 iterations."""
     text = shared("vectors/c2sp-cctv/ML-DSA/accumulated/README.md").read_text("utf-8")
     found = re.search(r"### ML-DSA-44\n\n- 100 iterations: `([0-9a-f]{64})`", text)
@@ -34,6 +37,7 @@ def test_a_hundred_accumulated_keys_and_signatures_give_the_published_digest() -
         verify_mldsa(public, sign(b"", private), b"")
         accumulated.update(public + signature)
     assert accumulated.hexdigest(32) == found[1]
+    counted("published vectors, C2SP/CCTV ML-DSA-44 (accumulated keys and signatures)", ITERATIONS)
 
 
 def test_no_bit_of_a_signature_may_change() -> None:

@@ -1,5 +1,6 @@
 """Published time-stamp responses, good and bad: what our judge makes of each."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_a_bad_response_is_refused(folder: str, name: str) -> None:
         judge(folder, name)
 
 
+def test_every_published_response_is_judged_here(counted: Callable[[str, int], None]) -> None:
+    """No file of the collection is left out."""
+    published = sorted(path.name for path in fixtures().rglob("*.tsr"))
+    source = Path(__file__).read_text("utf-8")
+    assert [name for name in published if f'"{name}"' not in source] == []
+    counted("published vectors, rfc3161-client responses", len(published))
+
+
 def test_a_signer_that_has_expired_since_still_holds() -> None:
     """What counts is that the certificates were valid at the time in the token: else no evidence would last."""
     payload = fixtures("sigstore.mock", "payload").read_bytes()
@@ -93,7 +102,7 @@ def test_a_response_is_of_one_message_and_one_nonce() -> None:
         authorities("sigstage").judge(raw, HELLO, nonce + 1)
 
 
-def test_every_truncation_and_most_bits_of_a_response_are_refused() -> None:
+def test_every_truncation_and_most_bits_of_a_response_are_refused(counted: Callable[[str, int], None]) -> None:
     """A response that is cut anywhere, or has a bit turned, is a typed refusal, or says what the good one says."""
     raw = fixtures("sigstage", "response-sha256.tsr").read_bytes()
     chain = authorities("sigstage")
@@ -110,6 +119,7 @@ def test_every_truncation_and_most_bits_of_a_response_are_refused() -> None:
     assert tried == len(changed) > 1400
     # What no signature covers may change: names of the status, unsigned attributes, certificates that are not used.
     assert held < tried // 20, held
+    counted("altered time stamps judged", tried)
 
 
 def test_a_real_commercial_response_without_our_root_is_refused() -> None:

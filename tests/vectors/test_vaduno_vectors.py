@@ -1,6 +1,7 @@
-"""The exact bytes of an ML-DSA-44 cosigned message, as another implementation publishes them."""
+"""The exact bytes of an ML-DSA-44 cosigned message, and of leaves and nodes, as another implementation has them."""
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
@@ -8,12 +9,25 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from domain.ledger.checkpoint import Checkpoint
 from domain.ledger.cosignature_mldsa import ML_DSA_44, cosigned_message, message_of, verify_mldsa
 from domain.ledger.note import VerifierKey, cosign_mldsa
+from domain.ledger.tree import Frontier, leaf_hash, node_hash
 from tests.shared import shared
 
 SEED = bytes(range(32))
 
 
-def test_the_cosigned_message_has_the_published_bytes() -> None:
+def test_leaves_and_nodes_have_the_published_hashes(counted: Callable[[str, int], None]) -> None:
+    """Two leaves, the root over them, and the root of the empty tree."""
+    vector = json.loads(shared("vectors/vaduno/spec/vectors/merkle.json").read_text("utf-8"))
+    assert Frontier().root().hex() == vector["emptyTreeRoot"]
+    leaves = {each["leaf"]: each["leafHash"] for each in vector["cases"] if "leaf" in each}
+    assert {data: leaf_hash(data.encode()).hex() for data in leaves} == leaves
+    (pair,) = [each for each in vector["cases"] if "root" in each]
+    assert node_hash(bytes.fromhex(pair["left"]), bytes.fromhex(pair["right"])).hex() == pair["root"]
+    assert Frontier().extend([leaf_hash(data.encode()) for data in leaves]).root().hex() == pair["root"]
+    counted("published vectors, vaduno", 1 + len(vector["cases"]))
+
+
+def test_the_cosigned_message_has_the_published_bytes(counted: Callable[[str, int], None]) -> None:
     """Fields and the checkpoint's own text both give the 109 bytes that the vector prints, and their digest."""
     vector = json.loads(shared("vectors/vaduno/spec/vectors/cosign-mldsa44-payload.json").read_text("utf-8"))
     given, payload = vector["input"], bytes.fromhex(vector["payloadHex"])
@@ -23,6 +37,7 @@ def test_the_cosigned_message_has_the_published_bytes() -> None:
     assert sha256(made).hexdigest() == vector["payloadSha256"]
     text = Checkpoint(given["origin"], given["treeSize"], root).body()
     assert message_of(text, given["cosignerName"], given["timestamp"]) == payload
+    counted("published vectors, vaduno", 1)
 
 
 def test_a_signature_line_is_put_together_as_the_vector_says() -> None:
