@@ -29,7 +29,7 @@ bench-tiny: .venv/ready ## the same at tiny sizes: that it works, never how fast
 bench-%: .venv/ready ## one row, such as bench-append-8
 	@$(BIN)/python -m benchmarks $*
 
-faults: .venv/ready ## 200 rounds of kill -9 under load, outside CI; some eight minutes
+faults: .venv/ready ## 200 rounds of kill -9 under load, outside CI; some ten minutes
 	@$(BIN)/python -m tests.faults.rounds --rounds 200
 
 check: .venv/ready ## ruff, mypy --strict, import contracts

@@ -30,7 +30,7 @@ from domain.imaging.requirement import Requirement
 from domain.patient import PatientRegistered
 from domain.records import FileEntry
 
-CHECKER_VERSION = 2
+CHECKER_VERSION = 3
 """Goes up whenever the same files could get another report."""
 REPORT_BYTES = 64 * 1024 * 1024
 MOST_ADVICE = 50

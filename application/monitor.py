@@ -110,6 +110,7 @@ class Watch:
         self._last: Checkpoint | None = None
         """The newest stored checkpoint that was found good, after all before it."""
         self._held: Checkpoint | None = None
+        self._behind = False
         """The pinned checkpoint that was found good."""
         self._target = 0
         self._frontier = Frontier()
@@ -127,7 +128,9 @@ class Watch:
             return True
         try:
             head = self._look(connection)
-            ended = self._rehash(connection, head)
+            # A pass is not over while there are checkpoints that it has not come to.
+            behind = self._behind
+            ended = self._rehash(connection, head) and not behind
         except _Bad as bad:
             finding = Finding(what=bad.what, index=bad.index, message=str(bad), found_at=self._clock())
             self._set(verdict="bad", finding=finding, looked_at=self._clock())
@@ -159,6 +162,7 @@ class Watch:
             self._held = self._extends(connection, head.size, self._held, pinned)
         after = self._last.size if self._last is not None else 0
         notes = connection.execute(_SQL["newer_notes"], (after, head.size, STEP_CHECKPOINTS), binary=True).fetchall()
+        self._behind = len(notes) == STEP_CHECKPOINTS
         for size, note in notes:
             try:
                 found = open_checkpoint(note.encode(), self._keys()).checkpoint

@@ -107,7 +107,11 @@ class Checkpoints:
             return
         if head.size < pinned.size:
             raise HeadBehindPin
-        if root_at(pinned.size, Nodes(connection, head.size)) != pinned.root:
+        try:
+            root = root_at(pinned.size, Nodes(connection, head.size))
+        except (KeyError, IndexError):
+            raise HeadForked("the log lacks entries below its head") from None
+        if root != pinned.root:
             raise HeadForked
 
     def check_head(self, connection: psycopg.Connection, head: Frontier, pinned: Checkpoint | None) -> Checkpoint:

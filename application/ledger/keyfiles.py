@@ -188,17 +188,24 @@ def _check_private(status: os.stat_result, what: str, mode: int) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Create a file of mode 0600, durably, whatever the umask; one that exists already is not touched.
+    """Create a file of mode 0600, whole and durably, whatever the umask; one that exists already is not touched.
+
+    It gets its name when it is complete, so that nobody reads a part of it, and a crash leaves none.
 
     Raises:
         FileExistsError: there is one.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(fresh, path)
+    finally:
+        fresh.unlink()
     flush(path.parent)
 
 

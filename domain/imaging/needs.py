@@ -56,7 +56,7 @@ def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -
     if fitting and chosen and all(one.fit == "unknown" for one in chosen):
         wanted = ", ".join(requirement.regions)
         message = f"The headers do not show which region was examined ({wanted} needed): please tell us."
-        findings.append(Finding(code="ANATOMY_UNKNOWN", severity="ask", limit=wanted, message=message))
+        findings.append(Finding(code="ANATOMY_UNKNOWN", severity="ask", limit=wanted, source="J", message=message))
     return findings
 
 
@@ -67,7 +67,8 @@ def _wrong(pool: list[Candidate], requirement: Requirement) -> Finding:
         f"The images are labelled as {', '.join(shown)}; {requirement.title} needs {wanted}. "
         "Please send the examination of that region."
     )
-    return Finding(code="WRONG_ANATOMY", severity="inadequate", value=", ".join(shown), limit=wanted, message=message)
+    value = ", ".join(shown)
+    return Finding(code="WRONG_ANATOMY", severity="inadequate", value=value, limit=wanted, source="J", message=message)
 
 
 def _volumetry(chosen: list[Candidate], requirement: Requirement) -> list[Finding]:

@@ -61,10 +61,9 @@ def test_a_check_that_was_given_up_is_shown_and_asked_for(stage: Stage) -> None:
     upload = stage.begin()
     stage.add(upload, "1", dicom(CT)[0])
     stage.done(PATIENT, "POST", upload.replace(stage.case, "{case}") + "/record")
-    with stage.service.pool.connection() as connection:
-        with connection.transaction():
-            jobs.enqueue(connection, [stage.case])
-            connection.execute("UPDATE procrastinate_jobs SET status = 'failed'")
+    with stage.service.pool.connection() as connection, connection.transaction():
+        jobs.enqueue(connection, [stage.case])
+        connection.execute("UPDATE procrastinate_jobs SET status = 'failed'")
     assert shown(stage)["imaging_check"] == "failed"
     ready = stage.ask(None, "GET", "/ready")
     assert (ready.status_code, ready.json()["jobs"][0]) == (200, {"queue": "imaging", "waiting": 0, "failed": 1})

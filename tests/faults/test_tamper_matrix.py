@@ -131,7 +131,11 @@ MATRIX: tuple[Tampering, ...] = (
     Tampering(
         what="a row deleted at the tail",
         act=hands.delete_tail,
-        found={"monitor": ("checkpoint", "first"), "verify --log": ("entries", "at")},
+        found={
+            "start-up": ("head-forked", None),
+            "monitor": ("checkpoint", "first"),
+            "verify --log": ("entries", "at"),
+        },
         silent=("reading",),
     ),
     Tampering(

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def walk(one: Erasable) -> Marked:
     made = marked(one)
     one.follow()
     return made
+
+
+@pytest.fixture
+def kept_log(database: Database) -> Iterator[None]:
+    """The write-ahead log is kept from here on, as for a server that follows."""
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_create_physical_replication_slot('kept_log', true)")
+        yield
+        connection.execute("SELECT pg_drop_replication_slot('kept_log')")
 
 
 @pytest.fixture
@@ -84,6 +94,16 @@ def base_backup(database: Database, elsewhere: Path) -> None:
         shutil.chown(place.cluster / name, place.user.uid, place.user.gid)
 
 
+def replayed(url: str) -> None:
+    """Wait until a server has replayed all that there is; it answers before."""
+    until = time.monotonic() + 30
+    with psycopg.connect(url, autocommit=True) as connection:
+        while connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+            assert time.monotonic() < until
+            connection.execute("SELECT pg_sleep(0.01)")
+
+
+@pytest.mark.usefixtures("kept_log")
 def test_a_dump_and_a_replayed_copy_hold_nothing_of_an_erased_case(
     one: Erasable, walk: Marked, elsewhere: Path
 ) -> None:
@@ -113,6 +133,7 @@ def test_a_dump_and_a_replayed_copy_hold_nothing_of_an_erased_case(
     with EmbeddedPostgres(elsewhere, durable=False, options={**OPTIONS, "restore_command": fetch}) as server:
         url = server.url(SUPERUSER, one.database.name)
         copy = Database(owner_url=url, service_url=url, superuser_url=url, name=one.database.name)
+        replayed(url)
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT size FROM ledger.head").fetchone() == (size,)
         assert secrets_of(copy, subjects) == {"keys": [], "payloads": []}

@@ -5,6 +5,8 @@ import os
 import resource
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import psycopg
@@ -215,30 +217,39 @@ def test_nothing_personal_of_a_transfer_stands_in_clear(
         resumable.status(upload, part)
 
 
-def test_memory_stays_flat_over_a_large_archive(pool: ConnectionPool, root: Path, sealer: SubjectKeys) -> None:
-    """A zip of 400 MB in forty members goes in while the process grows by less than 60 MB."""
-    intake, resumable = process(pool, root, sealer, segment_bytes=8 * 1024**2)
-    upload = intake.open("case-1", "actor-1", LETTER)
-    noise = os.urandom(10_000_000)
-    packed = root.parent / "whole.zip"
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for number in range(40):
-            archive.writestr(f"{number}.bin", noise + str(number).encode())
+def test_memory_stays_flat_over_a_large_archive(database: Database, root: Path) -> None:
+    """A zip of 400 MB in forty members goes in while the process, which does nothing else, grows by less than 60 MB."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        grown_kb = alone.submit(take_a_large_archive, database.service_url, root).result(timeout=300)
+    assert grown_kb < 60_000
 
-    def chunks() -> Iterator[bytes]:
-        with packed.open("rb") as file:
-            while chunk := file.read(65_536):
-                yield chunk
 
-    small = io.BytesIO()
-    with zipfile.ZipFile(small, "w") as archive:
-        archive.writestr("a", noise[:20_000_000])
-    warm = resumable.begin(upload, "archive", "warm.zip", None, None).part
-    resumable.append(upload, warm, 0, [small.getvalue()], complete=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    part = resumable.begin(upload, "archive", "whole.zip", None, None).part
-    done = resumable.append(upload, part, 0, chunks(), complete=True)
-    assert done.unpacked is not None
-    assert (done.unpacked.taken, done.unpacked.refused) == (40, ())
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
-    assert intake.status(upload).files == 41
+def take_a_large_archive(url: str, root: Path) -> int:
+    """How much memory a zip of 400 MB took at its most, in KiB, after a small one went in."""
+    with ConnectionPool(url, min_size=1, max_size=4, open=True) as pool:
+        intake, resumable = process(pool, root, SubjectKeys(), segment_bytes=8 * 1024**2)
+        upload = intake.open("case-1", "actor-1", LETTER)
+        noise = os.urandom(10_000_000)
+        packed = root.parent / "whole.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for number in range(40):
+                archive.writestr(f"{number}.bin", noise + str(number).encode())
+
+        def chunks() -> Iterator[bytes]:
+            with packed.open("rb") as file:
+                while chunk := file.read(65_536):
+                    yield chunk
+
+        small = io.BytesIO()
+        with zipfile.ZipFile(small, "w") as archive:
+            archive.writestr("a", noise[:20_000_000])
+        warm = resumable.begin(upload, "archive", "warm.zip", None, None).part
+        resumable.append(upload, warm, 0, [small.getvalue()], complete=True)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        part = resumable.begin(upload, "archive", "whole.zip", None, None).part
+        done = resumable.append(upload, part, 0, chunks(), complete=True)
+        if done.unpacked is None or (done.unpacked.taken, done.unpacked.refused) != (40, ()):
+            raise ValueError("the archive was not taken in whole")
+        if intake.status(upload).files != 41:
+            raise ValueError("not every member is a file")
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

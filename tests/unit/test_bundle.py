@@ -12,6 +12,7 @@ import pytest
 
 from domain.errors import MalformedBundle
 from domain.ledger import bundle
+from domain.ledger.verify import verify
 from tests.ledger_builder import small_ledger
 
 CONTENT = small_ledger().case_bundle()
@@ -127,6 +128,15 @@ def test_a_directory_of_many_members_is_refused_before_it_is_read() -> None:
         refused(RAW[:-22] + end.pack(b"PK\x05\x06", 0, 0, count, count, declared, offset, 0))
     locator = b"PK\x06\x07" + bytes(16)
     assert "ZIP64" in str(refused(RAW[:-22] + locator + end.pack(b"PK\x05\x06", 0, 0, 5, 5, size + 20, offset, 0)))
+
+
+@pytest.mark.parametrize("member", bundle.MEMBERS)
+def test_an_archive_inside_the_archive_is_not_opened(member: str) -> None:
+    """A whole good bundle in the place of a member fails as that member; beside the members it is refused."""
+    report = verify(replaced(member, RAW), None)
+    assert report.failure is not None
+    assert (report.ok, report.failure.member) == (False, member)
+    refused(packed(unpacked() | {"more.zip": RAW}))
 
 
 def test_a_member_declared_too_large_is_refused() -> None:

@@ -306,8 +306,9 @@ def test_contrast_needs_evidence(changes: dict[str, Any], found: bool) -> None:
 def test_anatomy_is_read_from_labels(body_part: str, description: str, code: str) -> None:
     """Another region is wrong, no region is unknown, in whatever language it is written."""
     series = [msgspec.structs.replace(s, body_part=body_part, description=description) for s in triple_phase()]
-    found = codes(judge(instances_of(*series), "liver-ct")) & {"WRONG_ANATOMY", "ANATOMY_UNKNOWN"}
-    assert found == ({code} if code else set())
+    report = judge(instances_of(*series), "liver-ct")
+    assert codes(report) & {"WRONG_ANATOMY", "ANATOMY_UNKNOWN"} == ({code} if code else set())
+    assert all(each.source for each in report.findings if each.limit)
 
 
 def test_a_long_scan_of_the_trunk_may_be_more_than_its_label() -> None:

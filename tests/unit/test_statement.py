@@ -1,0 +1,126 @@
+"""Statements and payloads: what is taken in, and what the commitment and the seal bind."""
+
+import msgspec
+import pytest
+
+from domain.errors import MalformedStatement, PayloadAltered, TooLarge
+from domain.ledger import encoding
+from domain.ledger.sealing import Opening, commit, open_sealed, seal
+from domain.ledger.statement import (
+    MAX_PAYLOAD_BYTES,
+    MAX_STATEMENT_BYTES,
+    Statement,
+    decode_statement,
+    encode_statement,
+    peek_statement,
+)
+
+STATEMENT = Statement(
+    origin="ledger.example/test",
+    stream="case-1",
+    rev=1,
+    case="1",
+    kind="case.opened.v1",
+    actor="coordinator-1",
+    role="coordinator",
+    recorded_at=1_800_000_000_000_000,
+    cause="0199c0de-0000-7000-8000-000000000002",
+    purpose="TREAT",
+    subject="case:1",
+    commitment="0" * 64,
+)
+RAW = encode_statement(STATEMENT)
+OPENING = Opening(b"r" * 32, b'{"why":"told_unresectable"}')
+
+
+def altered(old: bytes, new: bytes) -> bytes:
+    """The statement's bytes with one place changed."""
+    assert old in RAW
+    return RAW.replace(old, new, 1)
+
+
+def test_a_statement_reads_back() -> None:
+    """Bytes and value are each other's, by the strict reader and by the quick one."""
+    assert decode_statement(RAW) == STATEMENT
+    assert msgspec.to_builtins(peek_statement(RAW)) == msgspec.to_builtins(STATEMENT)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        altered(b'"rev":1', b'"rev":1,"rev":1'),
+        altered(b'"rev":1', b'"rev": 1'),
+        altered(b'"rev":1', b'"rev":1.0'),
+        altered(b'"rev":1', b'"rev":0'),
+        altered(b'"rev":1', b'"rev":9007199254740992'),
+        altered(b'"rev":1', b'"rev":' + b"9" * 4000),
+        altered(b'"rev":1', b'"rev":2'),
+        altered(b'"recorded_at":', b'"recorded_at":-'),
+        altered(b"coordinator-1", b"coordinator-1\\n"),
+        altered(b"coordinator-1", b"coordinator-1\\u0000"),
+        altered(b"coordinator-1", b"coordinator-1\x1b"),
+        altered(b"coordinator-1", b"Jane Doe"),
+        altered(b"coordinator-1", b"\xff"),
+        altered(b'"TREAT"', b'"\\u0054REAT"'),
+        altered(b'{"actor"', b'{"aa":null,"actor"'),
+        altered(b'"cause"', b'"address":"x","cause"'),
+        altered(b',"subject":"case:1"', b""),
+        altered(b'"kind"', b'"key_id":"' + b"0" * 32 + b'","kind"'),
+        altered(b'"kind"', b'"expires_at":1,"kind"'),
+        altered(b'"1"', b'{"a":' * 1000 + b"1" + b"}" * 1000),
+        b"[" * 8000,
+        b"null",
+        b"",
+        RAW + b"\n",
+    ],
+    ids=lambda raw: f"{len(raw)} bytes",
+)
+def test_what_is_no_statement_is_refused(raw: bytes) -> None:
+    """Duplicate members, other spellings, numbers, control characters and nesting out of bounds; fields at odds."""
+    with pytest.raises(MalformedStatement) as refused:
+        decode_statement(raw)
+    assert "Jane" not in str(refused.value)
+
+
+def test_a_statement_has_a_greatest_size() -> None:
+    """8 KiB, judged before anything is parsed, and by whoever makes one as well."""
+    assert MAX_STATEMENT_BYTES == 8192
+    with pytest.raises(MalformedStatement):
+        decode_statement(b"[" * MAX_STATEMENT_BYTES)
+    with pytest.raises(TooLarge, match="8193"):
+        decode_statement(b"[" * (MAX_STATEMENT_BYTES + 1))
+
+
+def test_a_payload_has_a_greatest_size() -> None:
+    """256 KiB can be committed to, and not a byte more."""
+    assert MAX_PAYLOAD_BYTES == 262_144
+    assert len(commit(OPENING.blinding, b"x" * MAX_PAYLOAD_BYTES)) == 64
+    with pytest.raises(TooLarge, match="262145"):
+        commit(OPENING.blinding, b"x" * (MAX_PAYLOAD_BYTES + 1))
+
+
+def test_a_sealed_payload_opens_in_its_place_only() -> None:
+    """Another key, statement, commitment, version, any altered byte, or a cut: refused; nothing else opens."""
+    key, nonce, commitment = b"k" * 32, b"n" * 12, OPENING.commitment()
+    sealed = seal(key, nonce, OPENING, RAW)
+    assert open_sealed(key, sealed, RAW, commitment) == OPENING
+    others = [
+        (b"K" * 32, sealed, RAW, commitment),
+        (key, sealed, altered(b'"TREAT"', b'"TREAU"'), commitment),
+        (key, sealed, RAW, Opening(b"s" * 32, OPENING.payload).commitment()),
+        (key, b"\x02" + sealed[1:], RAW, commitment),
+        *(
+            (key, sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :], RAW, commitment)
+            for at in range(len(sealed))
+        ),
+        *((key, sealed[:end], RAW, commitment) for end in range(len(sealed))),
+    ]
+    for each in others:
+        with pytest.raises(PayloadAltered):
+            open_sealed(*each)
+
+
+def test_equal_payloads_do_not_look_equal() -> None:
+    """The blinding hides a payload that has few possible values; without it no guess can be tested."""
+    low_entropy = encoding.encode({"accepted": True})
+    assert Opening(b"a" * 32, low_entropy).commitment() != Opening(b"b" * 32, low_entropy).commitment()
