@@ -10,7 +10,7 @@ from api.ask import Ask
 from api.clock import instant
 from api.problems import Change, Told
 from application.outcome import Outcome
-from domain.case.actor import is_assignee, is_coordinator, is_patient
+from domain.case.actor import is_coordinator, is_patient
 from domain.case.events import CaseOpened, ConsentGranted, OpinionShared, OpinionSigned, RecordReceived, ShareOpened
 from domain.errors import CaseNotFound, Refused, SignatureRefused, StaleRevision
 from domain.hold import LegalHoldPlaced
@@ -136,7 +136,8 @@ def _told(ask: Ask, case: str, error: StaleRevision) -> Told:
     except CaseNotFound:
         return Told(error)
     actor = ask.by.actor()
-    if is_patient(loaded.state, actor) or is_coordinator(loaded.state, actor) or is_assignee(loaded.state, actor):
+    # As in the trail, which nobody else reads.
+    if is_patient(loaded.state, actor) or is_coordinator(loaded.state, actor):
         rows = ask.service.ledger.recorder.rows(
             case_stream(case), ask.by.expected or 0, None, desc=False, limit=_CHANGES
         )

@@ -4,14 +4,17 @@ import msgspec
 from uuid_utils import uuid7
 
 from application.cases import Cases, LoadedCase
+from application.ledger.entries import Guard
 from application.ledger.store import Ledger
 from application.ledger.streams import NewEvent
-from application.request import Request
+from application.request import UNKNOWN_PATIENT, Request
 from domain.access import AccessRecorded, Basis
 from domain.case.access import Permission, What, may_read
 from domain.case.actor import acting_id, is_patient
-from domain.errors import CaseLedgerError, NotFound, Refused, SubjectErased
+from domain.errors import CaseLedgerError, GuardBroken, NotFound, Refused, SubjectErased, Unavailable
 from domain.event import Event
+
+_TRIES = 5
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +42,15 @@ class Accesses:
             CaseNotFound: no such case; nothing is recorded.
             Refused, SubjectErased, NotFound: not for this caller, and recorded.
         """
+        for _ in range(_TRIES):
+            try:
+                return self._read(request, case, what, item)
+            except GuardBroken:
+                # The case moved between the decision and its record: a withdrawal, perhaps. It is decided anew.
+                continue
+        raise Unavailable("the case is changing too fast to be read")
+
+    def _read(self, request: Request, case: str, what: What, item: str | None) -> Access:
         loaded = self._cases.load(case)
         version = str(loaded.revision)
         try:
@@ -48,7 +60,8 @@ class Accesses:
             self._record(request, loaded, event, item or case, version, "refused")
             raise
         event = AccessRecorded(what=what, basis=permission.basis, consent=permission.consent)
-        index = self._record(request, loaded, event, item or case, version, "allowed")
+        guards = (Guard(loaded.stream, loaded.head),)
+        index = self._record(request, loaded, event, item or case, version, "allowed", guards)
         return Access(case=loaded, permission=permission, index=index)
 
     def refused(self, request: Request, case: str, what: str, refusal: CaseLedgerError) -> None:
@@ -62,11 +75,20 @@ class Accesses:
         event = AccessRecorded(what=what, basis=basis)
         return self._record(request, self._cases.load(case), event, item, str(version), "allowed")
 
-    def _record(self, request: Request, loaded: LoadedCase, event: Event, item: str, version: str, outcome: str) -> int:
+    def _record(
+        self,
+        request: Request,
+        loaded: LoadedCase,
+        event: Event,
+        item: str,
+        version: str,
+        outcome: str,
+        guards: tuple[Guard, ...] = (),
+    ) -> int:
         actor = request.actor()
         known = actor.role != "patient" or is_patient(loaded.state, actor)
         # Another patient has no id in this case, and their account stands nowhere in clear.
-        actor_id = acting_id(loaded.state, actor) if known else "unknown-patient"
+        actor_id = acting_id(loaded.state, actor) if known else UNKNOWN_PATIENT
         new = NewEvent(
             originator_id=f"access-{uuid7()}",
             originator_version=1,
@@ -79,7 +101,8 @@ class Accesses:
         )
         act = request.act(actor_id)
         try:
-            return self._ledger.append([new], act)[0].receipt.index
+            return self._ledger.append([new], act, guards=guards)[0].receipt.index
         except SubjectErased:
             # That it happened is said even so; on what basis is not, since there is no key left to seal it under.
-            return self._ledger.append([msgspec.structs.replace(new, subject=None)], act)[0].receipt.index
+            unsealed = msgspec.structs.replace(new, subject=None)
+            return self._ledger.append([unsealed], act, guards=guards)[0].receipt.index

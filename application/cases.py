@@ -19,7 +19,7 @@ from domain.case.commands import Command, OpenCase, OpenCaseInput, completed
 from domain.case.decide import decide
 from domain.case.evolve import evolve
 from domain.case.state import CaseState
-from domain.errors import CaseNotFound, StaleRevision, UploadNotFound, WrongRole
+from domain.errors import CaseLedgerError, CaseNotFound, StaleRevision, UploadNotFound, WrongRole
 from domain.event import Event, Meta, register
 from domain.patient import PatientRegistered
 from domain.values import Day, Identifier, Line
@@ -123,9 +123,15 @@ class Cases:
         if (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
             return earlier
         loaded = self.load(case)
-        if request.expected is not None and request.expected != loaded.revision:
-            raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
-        events = decide(loaded.state, command(loaded.state), request.actor(), request.now, self._calendars)
+        try:
+            events = decide(loaded.state, command(loaded.state), request.actor(), request.now, self._calendars)
+        except WrongRole:
+            # Who is nothing to this case is told that, and not how far it is.
+            raise
+        except CaseLedgerError:
+            _require_seen(request, loaded)
+            raise
+        _require_seen(request, loaded)
         recordings = self._ledger.append(
             new_events(loaded.stream, loaded.revision, case, events),
             request.act(acting_id(loaded.state, request.actor())),
@@ -149,6 +155,11 @@ class Cases:
         if earlier is None:
             raise UploadNotFound
         return earlier
+
+
+def _require_seen(request: Request, loaded: LoadedCase) -> None:
+    if request.expected is not None and request.expected != loaded.revision:
+        raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
 
 
 def new_events(stream: str, revision: int, case: str, events: Sequence[Event]) -> list[NewEvent]:

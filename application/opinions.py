@@ -93,9 +93,9 @@ class Opinions:
             StaleRevision, and whatever the decision refuses with.
         """
         loaded = self._cases.load(case)
+        specialist = self._specialist(loaded, request)
         if request.expected is not None and request.expected != loaded.revision:
             raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
-        specialist = self._specialist(loaded, request)
         signing_key = self._key(key, request)
         command = completed(SignOpinion, opinion, opinion=f"opinion-{uuid7()}", signer_name=specialist.state.name)
         new = self._decided(loaded, command, request, request.now)

@@ -24,6 +24,9 @@ PURPOSE: dict[str, str] = {
 """Purpose of use that a role has unless it names another (HL7 v3 PurposeOfUse)."""
 
 
+UNKNOWN_PATIENT = "unknown-patient"
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request: who, when (microseconds UTC), and how it is told apart from a repetition."""
 
@@ -43,9 +46,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return Actor(id=self.id, role=self.role, account=self.id if self.role == "patient" else "")
 
     def act(self, actor_id: str) -> Act:
-        """What the entries of this request have in common; `actor_id` stands in the log."""
+        """What the entries of this request have in common; `actor_id` stands in the log.
+
+        A patient's account never does: where no case gives the patient an id, they are an unknown one.
+        """
+        unnamed = self.role == "patient" and actor_id == self.id
         return Act(
-            actor=actor_id,
+            actor=UNKNOWN_PATIENT if unnamed else actor_id,
             role=self.role,
             purpose=PURPOSE[self.role],
             cause=self.cause,
@@ -57,7 +64,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def idempotency_key(secret: bytes, caller: str, key: str, *parts: bytes) -> IdempotencyKey:
     """An Idempotency-Key with the digest of what is asked for.
 
-    Both the caller and the content are blinded by a secret: the table they are kept in names nobody, and a guess of
+    The caller, the key and the content are blinded by a secret: the table they are kept in names nobody, and a guess of
     what was asked for cannot be tested against it.
     """
 
@@ -68,5 +75,7 @@ def idempotency_key(secret: bytes, caller: str, key: str, *parts: bytes) -> Idem
         return mac.digest()
 
     return IdempotencyKey(
-        actor=blind(b"caller", caller.encode()).hex()[:32], key=key, request_digest=blind(b"request", *parts)
+        actor=blind(b"caller", caller.encode()).hex()[:32],
+        key=blind(b"key", key.encode()).hex(),
+        request_digest=blind(b"request", *parts),
     )

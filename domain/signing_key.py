@@ -137,7 +137,7 @@ def revoke(
         AlreadyDone: revoked before.
         MalformedBody: `compromised_since` lies in the future.
     """
-    if actor != state.owner and role not in APPROVERS:
+    if (actor, role) != (state.owner, state.owner_role) and role not in APPROVERS:
         raise WrongRole(f"a key is revoked by its owner, {' or '.join(APPROVERS)}")
     if state.status == "revoked":
         raise AlreadyDone("this key is revoked already")

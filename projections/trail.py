@@ -123,7 +123,7 @@ def _context(index: int) -> str:
 
 PROJECTION = Projection[LoggedEvent](
     name="trail",
-    version=1,
+    version=2,
     columns=(
         ("index", "int8"),
         ("case_id", "text"),

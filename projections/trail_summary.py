@@ -58,9 +58,8 @@ def _summary(event: Event) -> str:
         case e.ReviewAccepted():
             return f"due from {event.due_from}, by {event.due_by}"
         case e.OpinionSigned():
-            advice = "surgery recommended" if event.content.surgery_recommended else "surgery not recommended"
-            resectability = _words(event.content.resectability)
-            return f"{resectability}; {advice}; signed by {event.signer_name} (opinion {event.opinion})"
+            # Not what it says: the patient reads the trail before the opinion is delivered to them.
+            return f"signed by {event.signer_name} (opinion {event.opinion})"
         case e.OpinionDelivered():
             return f"opinion {event.opinion}, {_words(event.channel)}"
         case e.OpinionShared():

@@ -6,7 +6,7 @@ import msgspec
 
 from domain.access import Basis
 from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient
-from domain.case.consent import REVIEWING, covering, require_share
+from domain.case.consent import REVIEWING, covering, require_process, require_share
 from domain.case.phases import OPEN
 from domain.case.state import Assignment, CaseState, Imaging, Record, SignedOpinion
 from domain.errors import MissingConsent, NotFound, SubjectErased, WrongPhase, WrongRole
@@ -56,7 +56,7 @@ def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | N
                 _imaging(state)
             return _ASSIGNED
         case "technician" if what == "record":
-            return _technician(state, item)
+            return _technician(state, item, now)
         case "technician" if what == "imaging_report":
             # In quarantine, too: the report says what has to be found out, and shows no image.
             _imaging(state)
@@ -79,12 +79,13 @@ def _patient(state: CaseState, what: What, item: str | None) -> Permission:
     return _OWN
 
 
-def _technician(state: CaseState, item: str | None) -> Permission:
-    """A technician looks at imaging, while the case has use for a check."""
+def _technician(state: CaseState, item: str | None, now: int) -> Permission:
+    """A technician looks at imaging, while the case has use for a check and the patient consents to processing."""
     record = None if item is None else state.records.get(item)
     if record is not None and record.kind != "imaging":
         raise WrongRole("a technician reads imaging records only")
     _record(state, item)
+    require_process(state, now)
     _require_checking(state)
     return _ASSIGNED
 
@@ -110,8 +111,11 @@ def _specialist(state: CaseState, what: What, item: str | None, now: int) -> Per
     _require_consents(state, assignment, None, now)
     if what == "opinion":
         _opinion(state, item)
-    elif what == "imaging_report" and _imaging(state).verdict == "stop":
-        raise WrongPhase("the report is on images that may be another person's")
+    elif what == "imaging_report":
+        if _imaging(state).verdict == "stop":
+            raise WrongPhase("the report is on images that may be another person's")
+        for each in _imaging(state).records:
+            _require_consents(state, assignment, each, now)
     return _ASSIGNED
 
 

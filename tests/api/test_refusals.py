@@ -127,8 +127,12 @@ def test_a_stale_revision_is_told_what_moved(stage: Stage) -> None:
     assert said["changed"][-1]["kind"] == "case.checklist_issued.v1"
     assert said["changed"][-1]["actor"] == COORDINATOR[1]
     assert set(said["changed"][0]) == {"revision", "index", "kind", "actor", "role", "recorded_at"}
-    other = stage.write(OTHER_PATIENT, "PUT", "/cases/{case}/disclaimer", DISCLAIMER, revision=5)
-    assert "changed" not in problem(other, 412, "stale-revision")
+    for stranger in (OTHER_PATIENT, SURGEON):
+        other = stage.write(stranger, "PUT", "/cases/{case}/disclaimer", DISCLAIMER, revision=5)
+        # Not even which revision the case is at.
+        told = problem(other, 403, "wrong-role")
+        assert not {"changed", "revision"} & set(told)
+        assert str(stage.revision()) not in told["detail"]
     ahead = stage.write(PATIENT, "PUT", "/cases/{case}/disclaimer", DISCLAIMER, revision=500)
     assert problem(ahead, 412, "stale-revision")["changed"] == []
 

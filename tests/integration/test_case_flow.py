@@ -6,8 +6,11 @@ import json
 import zipfile
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from application.cases import LoadedCase
+from application.request import idempotency_key
 from domain.case import commands as c
 from domain.errors import MissingConsent, WrongRole
 from domain.ledger.verify import verify
@@ -19,6 +22,7 @@ from tests.service_fixture import (
     MR_PROJECTIONS,
     ONCOLOGIST,
     PATIENT,
+    SURGEON,
     Walk,
     open_service,
     request,
@@ -81,3 +85,44 @@ def test_a_share_does_not_open_after_its_consent_was_withdrawn(database: Databas
 def _inflated(bundle: bytes) -> bytes:
     lines = zipfile.ZipFile(io.BytesIO(bundle)).read("openings.ndjson").splitlines()
     return b"".join(base64.b64decode(json.loads(line)["payload"]) for line in lines)
+
+
+def test_a_patients_account_stands_nowhere_in_clear(database: Database, tmp_path: Path) -> None:
+    """Neither in what they did, nor in what they were refused, in any case or in none."""
+    with open_service(database, tmp_path) as service:
+        walk = Walk(service)
+        walk.open()
+        walk.enrol()
+        with pytest.raises(WrongRole):
+            service.signing_keys.suspects(request(*PATIENT), walk.key_id)
+        key = idempotency_key(bytes(32), PATIENT[1], "ada@example.org", b"x")
+        assert "ada" not in key.key
+        with psycopg.connect(database.superuser_url) as connection:
+            rows = connection.execute("SELECT statement::text FROM ledger.entry").fetchall()
+    assert len(rows) > 3
+    assert not any(PATIENT[1] in row[0] for row in rows)
+    assert any('"actor":"unknown-patient"' in row[0] for row in rows)
+
+
+def test_a_read_that_is_overtaken_is_decided_anew(database: Database, tmp_path: Path) -> None:
+    """Consent is withdrawn between the decision and its record: nothing is shown, and the refusal is recorded."""
+    with open_service(database, tmp_path) as service:
+        walk = Walk(service)
+        walk.open()
+        walk.prepare()
+        walk.upload(CT)
+        walk.enrol()
+        walk.route()
+        load = service.cases.load
+
+        def overtaken(case: str, *, version: int | None = None) -> LoadedCase:
+            loaded = load(case, version=version)
+            service.cases.load = load  # type: ignore[method-assign]
+            walk.act(PATIENT, c.WithdrawConsent(consent="consent-review"))
+            return loaded
+
+        service.cases.load = overtaken  # type: ignore[method-assign]
+        with pytest.raises(WrongRole):
+            service.accesses.read(request(*SURGEON), walk.case, "case")
+        last = service.ledger.read(size := (service.ledger.recorder.max_notification_id() or 1) - 1, size + 1)
+        assert [each.statement.outcome for each in last] == ["refused"]

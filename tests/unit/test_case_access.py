@@ -22,6 +22,7 @@ from tests.unit.case_builder import (
     SURGEON,
     TECHNICIAN,
     TRANSLATOR,
+    Given,
     checked,
     given,
     received,
@@ -167,3 +168,21 @@ def test_a_patient_takes_the_bundle_along_once_every_opinion_is_delivered() -> N
     """A bundle holds the opinion's text, which a patient first hears from a person."""
     given(*story("signed")).refuses(WrongPhase, PATIENT, "bundle")
     assert given(*story("delivered")).reads(PATIENT, "bundle") == OWN
+
+
+def test_a_specialist_reads_no_report_on_images_that_the_consents_leave_out() -> None:
+    """The report names every image that it is about, so each has to be covered."""
+    case = given(*story("in_review"))
+    assert case.reads(SURGEON, "imaging_report") == ASSIGNED
+    narrowed = e.Coverage(records=("r-path",))
+    kept = [replace(each, covers=narrowed) if each.kind == "review" else each for each in case.state.consents.values()]
+    state = replace(case.state, consents={each.consent: each for each in kept})
+    Given(state).refuses(MissingConsent, SURGEON, "imaging_report")
+
+
+def test_a_technician_looks_while_the_patient_consents_to_processing() -> None:
+    """A withdrawn consent ends that too."""
+    case = given(*story("imaging_check"))
+    assert case.reads(TECHNICIAN, "record", "r-ct") == ASSIGNED
+    withdrawn = e.ConsentWithdrawn(consent="c-process")
+    given(*story("imaging_check"), withdrawn).refuses(MissingConsent, TECHNICIAN, "record", "r-ct")

@@ -43,9 +43,8 @@ def test_a_summary_says_what_happened() -> None:
     recipient = e.Recipient(country="IN", organisation="HPB Centre", person="Dr Grieshaber")
     shared = e.OpinionShared(share="s-1", opinion="o-1", version=1, consent="c-1", recipient=recipient)
     assert summary_of(shared) == "opinion o-1 to Dr Grieshaber, HPB Centre, IN, under consent c-1"
-    assert summary_of(cases.opinion()) == (
-        "resectable; surgery recommended; signed by Dr Grieshaber (opinion opinion-1)"
-    )
+    # Not what the opinion says: a patient reads the trail before it is delivered.
+    assert summary_of(cases.opinion()) == "signed by Dr Grieshaber (opinion opinion-1)"
     assert summary_of(cases.opened()) == f"told unresectable; liver; {cases.DIAGNOSIS} (AT)"
 
 
