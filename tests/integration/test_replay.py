@@ -227,7 +227,7 @@ def test_a_check_while_events_come_in_compares_one_instant(database: Database, o
 
 def test_a_view_of_another_version_is_rebuilt(database: Database, followed: OpenLedger) -> None:
     """A check says that another version folded the view; a rebuild makes it this version's, columns and all."""
-    newer = replace(trail.PROJECTION, version=2)
+    newer = replace(trail.PROJECTION, version=trail.PROJECTION.version + 1)
     views: tuple[Projection[Any], ...] = (case_view.PROJECTION, newer)
     outdated = Difference(table="trail", key=None, what="outdated")
     assert differences(followed, projections=views) == [None, outdated]
