@@ -19,7 +19,7 @@ from domain.case.commands import Command, OpenCase, OpenCaseInput, completed
 from domain.case.decide import decide
 from domain.case.evolve import evolve
 from domain.case.state import CaseState
-from domain.errors import CaseLedgerError, CaseNotFound, StaleRevision, UploadNotFound, WrongRole
+from domain.errors import CaseLedgerError, CaseNotFound, UploadNotFound, WrongRole
 from domain.event import Event, Meta, register
 from domain.patient import PatientRegistered
 from domain.values import Day, Identifier, Line
@@ -129,9 +129,9 @@ class Cases:
             # Who is nothing to this case is told that, and not how far it is.
             raise
         except CaseLedgerError:
-            _require_seen(request, loaded)
+            request.require_seen(loaded.revision)
             raise
-        _require_seen(request, loaded)
+        request.require_seen(loaded.revision)
         recordings = self._ledger.append(
             new_events(loaded.stream, loaded.revision, case, events),
             request.act(acting_id(loaded.state, request.actor())),
@@ -155,11 +155,6 @@ class Cases:
         if earlier is None:
             raise UploadNotFound
         return earlier
-
-
-def _require_seen(request: Request, loaded: LoadedCase) -> None:
-    if request.expected is not None and request.expected != loaded.revision:
-        raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
 
 
 def new_events(stream: str, revision: int, case: str, events: Sequence[Event]) -> list[NewEvent]:

@@ -97,8 +97,7 @@ class LegalHolds:
         event = hold.release(state, name, sent.reason, request.actor())
         if loaded is None:
             raise HoldNotFound
-        if request.expected is not None and request.expected != loaded.version:
-            raise StaleRevision(f"the holds are at revision {loaded.version}, not {request.expected}")
+        request.require_seen(loaded.version, "the holds")
         return self._append(request, case, loaded, event, ())
 
     def _load(self, case: str) -> Loaded[Holds] | None:

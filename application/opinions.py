@@ -30,7 +30,6 @@ from domain.errors import (
     MalformedBody,
     PreparationExpired,
     PreparationReplayed,
-    StaleRevision,
     WrongKey,
     WrongRole,
     WrongStatement,
@@ -94,8 +93,7 @@ class Opinions:
         """
         loaded = self._cases.load(case)
         specialist = self._specialist(loaded, request)
-        if request.expected is not None and request.expected != loaded.revision:
-            raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
+        request.require_seen(loaded.revision)
         signing_key = self._key(key, request)
         command = completed(SignOpinion, opinion, opinion=f"opinion-{uuid7()}", signer_name=specialist.state.name)
         new = self._decided(loaded, command, request, request.now)
@@ -128,8 +126,7 @@ class Opinions:
         if statement.expires_at is None or request.now >= statement.expires_at:
             raise PreparationExpired
         loaded = self._cases.load(case)
-        if request.expected is not None and request.expected != loaded.revision:
-            raise StaleRevision(f"the case is at revision {loaded.revision}, not {request.expected}")
+        request.require_seen(loaded.revision)
         if statement.rev != loaded.revision + 1 or statement.prev != loaded.head:
             raise PreparationReplayed
         specialist = self._specialist(loaded, request)

@@ -14,7 +14,7 @@ from application.request import Request
 from domain import privacy
 from domain.access import Basis
 from domain.case.actor import acting_id
-from domain.errors import ErasureRequestNotFound, StaleRevision, WrongRole
+from domain.errors import ErasureRequestNotFound, WrongRole
 from domain.event import Event
 from domain.privacy import ErasureRequest, Ground, Reason, Scope
 from domain.values import Identifier, Line
@@ -70,8 +70,7 @@ class PrivacyRequests:
             ErasureRequestNotFound, StaleRevision.
         """
         loaded = self.load(stream)
-        if request.expected is not None and request.expected != loaded.version:
-            raise StaleRevision(f"the erasure request is at revision {loaded.version}, not {request.expected}")
+        request.require_seen(loaded.version, "the erasure request")
         return loaded, self._cases.load(loaded.state.case)
 
     def request(self, request: Request, case: str, sent: ErasureInput) -> Outcome:

@@ -8,6 +8,7 @@ import msgspec
 from application.ledger.entries import IdempotencyKey
 from application.ledger.streams import Act
 from domain.case.actor import Actor
+from domain.errors import StaleRevision
 from domain.values import Role
 
 PURPOSE: dict[str, str] = {
@@ -44,6 +45,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def actor(self) -> Actor:
         """The caller, as decisions see them."""
         return Actor(id=self.id, role=self.role, account=self.id if self.role == "patient" else "")
+
+    def require_seen(self, revision: int, what: str = "the case") -> None:
+        """Let a request pass that saw its subject (`what`) at this revision, or that does not say what it saw.
+
+        Raises:
+            StaleRevision: it saw another.
+        """
+        if self.expected is not None and self.expected != revision:
+            raise StaleRevision(f"{what}: revision {revision}, not {self.expected}")
 
     def act(self, actor_id: str) -> Act:
         """What the entries of this request have in common; `actor_id` stands in the log.
