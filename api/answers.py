@@ -33,6 +33,8 @@ class Made(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     case: str | None = None
     consent: str | None = None
     record: str | None = None
+    records: tuple[str, ...] = ()
+    """All of them, where an upload became several; `record` is the first."""
     opinion: str | None = None
     share: str | None = None
     specialist: str | None = None
@@ -67,6 +69,15 @@ def on_case(ask: Ask, case: str, what: str, do: Callable[[], T]) -> T:
         raise
 
 
+def beside_cases(ask: Ask, what: str, item: str | None, do: Callable[[], T]) -> T:
+    """Do something that concerns no case, to `item` if it has an id; where that is refused, the log says so first."""
+    try:
+        return do()
+    except (Refused, SignatureRefused) as refusal:
+        ask.service.log_accesses.refused(ask.by, what, item, refusal)
+        raise
+
+
 def telling_what_moved(ask: Ask, case: str, do: Callable[[], T]) -> T:
     """As `on_case`, for use cases that record their refusals themselves."""
     try:
@@ -82,7 +93,10 @@ def written(outcome: Outcome, *, status: int = 200, location: str | None = None)
 
 def written_of(outcome: Outcome) -> Written:
     """What an outcome says."""
-    made: dict[str, str] = {}
+    made: dict[str, Any] = {}
+    records = tuple(each.record for each in outcome.events if isinstance(each, RecordReceived))
+    if len(records) > 1:
+        made["records"] = records
     case = outcome.stream.removeprefix("case-") if outcome.stream.startswith("case-") else None
     for event in outcome.events:
         match event:
@@ -91,7 +105,7 @@ def written_of(outcome: Outcome) -> Written:
             case ConsentGranted():
                 made["consent"] = event.consent
             case RecordReceived():
-                made["record"] = event.record
+                made.setdefault("record", event.record)
             case OpinionSigned():
                 made["opinion"] = event.opinion
             case OpinionShared() | ShareOpened():

@@ -34,7 +34,7 @@ from api.routes import (
     review,
     transfers,
 )
-from api.streaming import UPLOADS
+from api.streaming import Places
 from api.tokens import Tokens
 from api.views import Views
 from application.service import Service
@@ -51,6 +51,7 @@ def create_app(
     clock: Callable[[], int] = server_clock,
     threads: int = THREADS,
     watched: Watched = NOTHING_WATCHED,
+    places: Places | None = None,
 ) -> Litestar:
     """The application; `clock` gives microseconds since 1970 UTC. The caller owns and closes what it hands in.
 
@@ -58,7 +59,7 @@ def create_app(
 
     Warning: handlers run on an executor that is Litestar's, and so the whole process's; call it outside an event loop.
     """
-    handlers, uploads = ThreadPoolExecutor(threads, "api"), ThreadPoolExecutor(UPLOADS, "upload")
+    handlers, uploads = ThreadPoolExecutor(threads, "api"), places or Places()
     set_asyncio_executor(handlers)
 
     @asynccontextmanager
@@ -66,7 +67,7 @@ def create_app(
         try:
             yield
         finally:
-            uploads.shutdown(wait=False, cancel_futures=True)
+            uploads.close()
             handlers.shutdown(wait=False, cancel_futures=True)
 
     asks = Asks(service, views, clock)
@@ -90,6 +91,7 @@ def create_app(
             "service": Provide(lambda: service, sync_to_thread=False, use_cache=True),
             "watched": Provide(lambda: watched, sync_to_thread=False, use_cache=True),
             "reading": Provide(asks.reading),
+            "following": Provide(asks.following),
             "preparing": Provide(asks.preparing),
             "making": Provide(asks.making),
             "changing": Provide(asks.changing),
@@ -105,6 +107,6 @@ def create_app(
         logging_config=None,
         debug=False,
     )
-    app.state[transfers.UPLOAD_THREADS] = uploads
+    app.state[transfers.UPLOAD_PLACES] = uploads
     app.asgi_handler = Observed(app.asgi_handler)
     return app

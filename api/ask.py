@@ -1,7 +1,7 @@
 """What a handler is given: the service, and the request as use cases see it.
 
-Three kinds of asking. *Reading* needs nothing more. *Making* something new takes an Idempotency-Key. *Changing* a case
-takes one too, and If-Match with the revision that the caller saw.
+Four kinds of asking. *Reading* needs nothing more, nor does *following* the log as such. *Making* something new takes
+an Idempotency-Key. *Changing* a case takes one too, and If-Match with the revision that the caller saw.
 """
 
 import hashlib
@@ -76,6 +76,10 @@ class Asks:
         """Nothing is asked of the request's headers."""
         return self._ask(request, self._clock())
 
+    async def following(self, request: Http) -> Ask:
+        """The log is read as such, which is all that a witness does."""
+        return self._ask(request, self._clock(), of_the_log=True)
+
     async def preparing(self, request: Http, if_match: IfMatch = None) -> Ask:
         """A case is looked at as it was seen, and not changed."""
         return self._ask(request, self._clock(), expected=_revision(if_match))
@@ -111,9 +115,9 @@ class Asks:
             await request.body(),
         )
 
-    def _ask(self, request: Http, now: int, **more: Any) -> Ask:
+    def _ask(self, request: Http, now: int, *, of_the_log: bool = False, **more: Any) -> Ask:
         principal: Principal = request.user
-        if principal.role == "witness":
+        if principal.role == "witness" and not of_the_log:
             # No case is theirs, and nothing that they ask for is put on a case's record.
             raise WrongRole("a witness reads the log's tiles, and nothing else")
         asking = Asking(id=principal.id, role=principal.role, cause=cause_of(request.scope), now=now, **more)

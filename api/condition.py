@@ -221,6 +221,8 @@ def metrics(found: Readiness, state: MonitorState | None, now: int) -> str:
         bad = state.finding
         add("monitor_good", "gauge", "0 when the log was found altered.", [("", int(bad is None))])
         add("monitor_bad_index", "gauge", "First entry that is wrong.", [("", None if bad is None else bad.index)])
+        restored = [each.index for each in state.restored[-1:]]
+        add("monitor_restored_index", "gauge", "Where the log goes on from a backup.", [("", at) for at in restored])
         add("monitor_checkpoint_entries", "gauge", "Newest consistent checkpoint.", [("", state.checkpoint)])
         add("monitor_position_entries", "gauge", "Entries re-hashed in this pass.", [("", state.position)])
         add("monitor_passes_total", "counter", "Passes through the whole log.", [("", state.passes)])

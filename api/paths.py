@@ -32,6 +32,8 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], type[NotFound]]] = {
     "erasure": (_UUID, ErasureRequestNotFound),
     "hold": (_ID, HoldNotFound),
     "sha256": (_SHA256, NotFound),
+    # The sender's own, not one of ours: the use case says what is wrong with it.
+    "file": (re.compile(r".{1,200}", re.DOTALL), NotFound),
     "tile": (re.compile(r"/[0-9xp./]{1,40}"), NotFound),
     # Litestar's own page for what is not there below /schema; a problem document is as good.
     "path": (re.compile("(?!)"), NotFound),

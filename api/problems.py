@@ -23,6 +23,7 @@ from domain.errors import (
     InvalidInput,
     MalformedBody,
     OffsetMismatch,
+    PayloadAltered,
     TruncatedUpload,
     Unavailable,
 )
@@ -44,6 +45,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: Instant
 
 
+class EntryPlace(msgspec.Struct, frozen=True):
+    """Where an entry stands: its index in the log, and the revision of its stream that it made."""
+
+    index: int
+    revision: int
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A problem document. `instance` names the request, as the service's log does."""
 
@@ -58,6 +66,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the case stands, when it has moved."""
     changed: tuple[Change, ...] | None = None
     """What moved it since the revision that the request names; the first hundred."""
+    entry: EntryPlace | None = None
+    """The entry whose stored bytes contradict each other."""
 
 
 class Told(Exception):
@@ -87,6 +97,8 @@ def problem_response(request: Request[Any, Any, Any], exception: Exception) -> R
         status, title = status_of(error)
         if isinstance(error, IntegrityFailure):
             log.error("integrity_failure", code=error.code, cause=cause_of(request.scope))
+        if isinstance(error, PayloadAltered) and error.index is not None and error.revision is not None:
+            more = more | {"entry": EntryPlace(error.index, error.revision)}
         if isinstance(error, BadToken):
             headers["WWW-Authenticate"] = 'Bearer realm="caseledger", error="invalid_token"'
         if isinstance(error, OffsetMismatch) and error.expected is not None:

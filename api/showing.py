@@ -26,13 +26,23 @@ from api.shown import (
 from application.reading import NOTICE, SignedOpinionText
 from application.records.resumable import PartStatus
 from application.records.uploads import UploadStatus
+from domain.case.access import visible_records
+from domain.case.actor import Actor
 from domain.records import Manifest
 from projections.case_view import CaseContent, CaseView
 from projections.trail import TrailRow
 
 
-def case_shown(view: CaseView, position: int, role: str, given_up: Literal["failed"] | None = None) -> CaseShown:
-    """A case, as far as this role sees it; `given_up` where nothing is tried any more to check its imaging."""
+def case_shown(
+    view: CaseView, position: int, actor: Actor, now: int, given_up: Literal["failed"] | None = None
+) -> CaseShown:
+    """A case, as far as this reader sees it; `given_up` where nothing is tried any more to check its imaging.
+
+    Records that no consent lets a specialist see are not there for them, nor is an imaging check that looked at one.
+    """
+    state = None if view.content is None else view.content.state
+    seen = frozenset[str]() if state is None else visible_records(state, actor, now)
+    whole = state is None or state.imaging is None or seen.issuperset(state.imaging.records)
     return CaseShown(
         case=view.case,
         revision=view.revision,
@@ -42,17 +52,20 @@ def case_shown(view: CaseView, position: int, role: str, given_up: Literal["fail
         phase=view.phase,
         coordinator=view.coordinator,
         assignee=view.assignee,
-        imaging_verdict=view.imaging_verdict,
+        imaging_verdict=view.imaging_verdict if whole else None,
         due_from=view.due_from,
         due_by=view.due_by,
         clock=view.clock,
-        content=None if view.content is None else _content(view.content, role, given_up),
+        content=None if view.content is None else _content(view.content, actor.role, given_up, seen, whole),
     )
 
 
-def _content(content: CaseContent, role: str, given_up: Literal["failed"] | None) -> CaseContentShown:
+def _content(
+    content: CaseContent, role: str, given_up: Literal["failed"] | None, seen: frozenset[str], whole: bool
+) -> CaseContentShown:
     state, opened, original = content.state, content.opened, content.original
-    records = () if state is None else tuple(state.records.values())
+    records = () if state is None else tuple(each for each in state.records.values() if each.record in seen)
+    unchecked = () if state is None else tuple(each.record for each in state.unchecked_imaging() if each.record in seen)
     inside = state is not None and role in ("patient", "coordinator")
     return CaseContentShown(
         reason=opened.reason if opened else None,
@@ -67,9 +80,9 @@ def _content(content: CaseContent, role: str, given_up: Literal["failed"] | None
         disclaimer=state is not None and state.disclaimer,
         checklist=() if state is None else state.checklist,
         imaging_site=None if state is None else state.imaging_site,
-        imaging=_imaging(content),
-        imaging_unchecked=() if state is None else tuple(each.record for each in state.unchecked_imaging()),
-        imaging_check=None if state is None or not state.unchecked_imaging() else given_up or "queued",
+        imaging=_imaging(content) if whole else None,
+        imaging_unchecked=unchecked,
+        imaging_check=(given_up or "queued") if unchecked else None,
         records=tuple(
             RecordShown(
                 record=each.record,
@@ -205,7 +218,12 @@ def manifest_shown(record: str, manifest: Manifest) -> ManifestShown:
         total_bytes=manifest.total_bytes,
         files=tuple(
             FileShown(
-                name=each.name, sha256=each.sha256, bytes=each.bytes, media_type=each.media_type, reason=each.reason
+                name=each.name,
+                sha256=each.sha256,
+                bytes=each.bytes,
+                media_type=each.media_type,
+                reason=each.reason,
+                name_bytes=each.name_bytes or None,
             )
             for each in manifest.files
         ),
@@ -221,6 +239,8 @@ def upload_shown(status: UploadStatus, parts: Sequence[PartStatus] = ()) -> Uplo
         state=status.state,
         files=status.files,
         total_bytes=status.total_bytes,
+        arriving_files=status.arriving_files,
+        arriving_bytes=status.arriving_bytes,
         opened_at=instant(status.opened_at),
         transfers=tuple(map(transfer_shown, parts)),
     )

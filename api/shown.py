@@ -106,7 +106,10 @@ class ShareShown(Shown, frozen=True, kw_only=True):
 
 
 class CaseContentShown(Shown, frozen=True, kw_only=True):
-    """What a case is about. Consents and shares are shown to the patient and the coordinator."""
+    """What a case is about. Consents and shares are shown to the patient and the coordinator.
+
+    For a specialist there are the records that live consents cover, and an imaging check that looked at no other.
+    """
 
     reason: Reason | None
     diagnosis: str | None
@@ -250,13 +253,17 @@ class OpinionShown(Shown, frozen=True, kw_only=True):
 
 
 class FileShown(Shown, frozen=True, kw_only=True):
-    """One file of a record; `reason` says why a DICOM file could not be read."""
+    """One file of a record; `reason` says why a DICOM file could not be read.
+
+    `name_bytes` (hex) are those that the name was read from, where what it was written in had to be guessed.
+    """
 
     name: str
     sha256: str
     bytes: int
     media_type: str
     reason: str | None
+    name_bytes: str | None
 
 
 class ManifestShown(Shown, frozen=True, kw_only=True):
@@ -296,7 +303,7 @@ class TransferShown(Shown, frozen=True, kw_only=True):
 
 
 class UploadShown(Shown, frozen=True, kw_only=True):
-    """How far an upload is: files that are there whole, and transfers that began."""
+    """How far an upload is: files that are there whole, what arrives right now, and transfers that began."""
 
     upload: str
     case: str
@@ -304,6 +311,8 @@ class UploadShown(Shown, frozen=True, kw_only=True):
     state: Literal["open", "finished", "abandoned"]
     files: int
     total_bytes: int
+    arriving_files: int
+    arriving_bytes: int
     opened_at: Instant
     transfers: tuple[TransferShown, ...] = ()
 

@@ -24,6 +24,8 @@ STATUSES: Mapping[type, tuple[int, str]] = MappingProxyType(
         e.MalformedBody: (400, "The body is not well formed"),
         e.ControlCharacter: (422, "A control character in a text"),
         e.TooLarge: (413, "Too large"),
+        e.QuotaExceeded: (413, "More than may be held"),
+        e.TooSlow: (408, "Too slow"),
         e.TruncatedUpload: (400, "The content broke off"),
         e.DigestMismatch: (422, "The content is not what was announced"),
         e.UnsafePath: (422, "Not an acceptable path"),
@@ -55,6 +57,7 @@ STATUSES: Mapping[type, tuple[int, str]] = MappingProxyType(
         e.GuardBroken: (409, "Something this relied on has changed"),
         # draft-ietf-httpbis-resumable-upload 4.4.2
         e.OffsetMismatch: (409, "Not where the transfer broke"),
+        e.OtherContent: (409, "Another file has this id"),
         e.UploadBusy: (409, "Another request is at it"),
         # draft-ietf-httpapi-idempotency-key-header 2.7
         e.IdempotencyKeyReused: (422, "The Idempotency-Key came with another request"),
@@ -80,6 +83,7 @@ STATUSES: Mapping[type, tuple[int, str]] = MappingProxyType(
         e.SubjectErased: (410, "Erased"),
         e.UnknownTopic: (500, "A newer version wrote this"),
         e.Unavailable: (503, "Try again later"),
+        e.UploadsFull: (503, "Too many uploads at once"),
         e.QueueFull: (503, "Too much is waiting"),
         e.DatabaseUnavailable: (503, "The database did not answer"),
         e.Misconfigured: (500, "The service is not set up right"),

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import binascii
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
@@ -16,12 +18,16 @@ from litestar.concurrency import get_asyncio_executor
 
 from api.ask import Http
 from application.records.pipe import from_event_loop
-from domain.errors import InvalidInput, TruncatedUpload
+from domain.errors import InvalidInput, TooSlow, TruncatedUpload, Unavailable, UploadsFull
 
 STALLED_S = 60.0
 """A sender who is silent for so long has gone."""
 UPLOADS = 16
 """Uploads that a process takes in at once; they wait on their senders, and must not keep other requests waiting."""
+LEAST_BYTES_S = 1024
+"""Bytes a second below which nobody may keep one of those places."""
+RATE_OVER_S = 60.0
+"""Seconds of waiting for a sender over which that rate is looked at."""
 
 _EXTENDED = re.compile(
     r"attachment\s*;\s*filename\*=UTF-8''((?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+)", re.IGNORECASE
@@ -30,6 +36,49 @@ _PLAIN = re.compile(r'attachment\s*;\s*filename="([\x20\x21\x23-\x5b\x5d-\x7e]+)
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
 T = TypeVar("T")
+
+
+class Places:
+    """Threads that take uploads in; who finds all of them taken is told so, and does not wait.
+
+    One caller has at most three quarters of them, so that none keeps the others out.
+    """
+
+    def __init__(self, uploads: int = UPLOADS, least_bytes_s: int = LEAST_BYTES_S) -> None:
+        self.least_bytes_s = least_bytes_s
+        self._uploads = uploads
+        self._threads = ThreadPoolExecutor(uploads, "upload")
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    def submit(self, caller: str, take: Callable[[], T]) -> Future[T]:
+        """Let a thread do it.
+
+        Raises:
+            UploadsFull: none is free for this caller.
+        """
+        with self._lock:
+            if self._taken.total() >= self._uploads:
+                raise UploadsFull(f"{self._uploads} uploads are being taken in, and no more are at once")
+            if self._taken[caller] >= max(1, self._uploads * 3 // 4):
+                raise UploadsFull(f"you have {self._taken[caller]} uploads under way, and no more are taken at once")
+            self._taken[caller] += 1
+        try:
+            future = self._threads.submit(take)
+        except RuntimeError:
+            self._free(caller)
+            raise Unavailable("the service is stopping") from None
+        future.add_done_callback(lambda _: self._free(caller))
+        return future
+
+    def close(self) -> None:
+        """Take no more; those under way end with their senders."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _free(self, caller: str) -> None:
+        with self._lock:
+            self._taken[caller] -= 1
+            self._taken += Counter()  # forgets whoever has none
 
 
 def file_name(disposition: str | None) -> str:
@@ -51,21 +100,28 @@ def file_name(disposition: str | None) -> str:
     raise InvalidInput("Content-Disposition is attachment; filename*=UTF-8''..., percent-encoded")
 
 
-def announced_sha256(digest: str | None) -> str | None:
-    """The SHA-256, in hex, in `Content-Digest: sha-256=:base64:` (RFC 9530); None without the header.
+def announced_sha256(*digests: str | None) -> str | None:
+    """The SHA-256, in hex, in `sha-256=:base64:`, as Content-Digest and Repr-Digest have it (RFC 9530).
+
+    None without such a header. Of a body that is the whole of a file both say the same.
 
     Raises:
-        InvalidInput: a digest by another algorithm, or malformed.
+        InvalidInput: a digest by another algorithm, or malformed; or two that differ.
     """
-    if digest is None:
-        return None
+    announced = {_sha256(each) for each in digests if each is not None}
+    if len(announced) > 1:
+        raise InvalidInput("Content-Digest and Repr-Digest of a whole file are the same")
+    return next(iter(announced), None)
+
+
+def _sha256(digest: str) -> str:
     for member in digest.split(","):
         if found := _DIGEST.fullmatch(member.strip()):
             try:
                 return base64.b64decode(found[1], validate=True).hex()
             except binascii.Error:
                 break
-    raise InvalidInput("Content-Digest has to name a sha-256")
+    raise InvalidInput("Content-Digest and Repr-Digest have to name a sha-256")
 
 
 def announced_length(length: str | None) -> int | None:
@@ -81,29 +137,46 @@ def announced_length(length: str | None) -> int | None:
     return int(length)
 
 
-async def taken_in(request: Http, executor: ThreadPoolExecutor, take: Callable[[Iterator[bytes]], T]) -> T:
-    """Let a thread of `executor` take the request's body in, as it arrives.
+async def taken_in(request: Http, places: Places, take: Callable[[Iterator[bytes]], T]) -> T:
+    """Let a thread take the request's body in, as it arrives.
 
     Raises:
-        TruncatedUpload: the sender fell silent; Litestar's exception where they broke off; and whatever `take` raises.
+        UploadsFull: none is free.
+        TruncatedUpload: the sender fell silent; TooSlow: or sends too little; Litestar's exception where they broke
+            off; and whatever `take` raises.
     """
     loop = asyncio.get_running_loop()
-    arriving = _arriving(request.stream())
+    arriving = _arriving(request.stream(), places.least_bytes_s)
     try:
-        return await loop.run_in_executor(executor, take, from_event_loop(arriving, loop))
+        chunks = from_event_loop(arriving, loop)
+
+        def taking() -> T:
+            with closing(chunks):
+                return take(chunks)
+
+        return await asyncio.wrap_future(places.submit(request.user.id, taking))
     finally:
         # Where the request was cancelled, a chunk may still be on its way; then it ends with the event loop.
         with suppress(RuntimeError):
             await arriving.aclose()
 
 
-async def _arriving(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _arriving(stream: AsyncIterator[bytes], least_bytes_s: int) -> AsyncGenerator[bytes, None]:
+    """The chunks, while they come fast enough. Only the waiting for the sender counts, not that for our disk."""
+    waited, arrived = 0.0, 0
     try:
         while True:
+            began = time.monotonic()
             async with asyncio.timeout(STALLED_S):
                 chunk = await anext(stream, None)
+            waited += time.monotonic() - began
             if chunk is None:
                 return
+            arrived += len(chunk)
+            if waited >= RATE_OVER_S:
+                if arrived < least_bytes_s * waited:
+                    raise TooSlow(f"fewer than {least_bytes_s} bytes a second arrived, for {waited:.0f} seconds")
+                waited, arrived = 0.0, 0
             if chunk:
                 yield chunk
     except TimeoutError:

@@ -50,19 +50,37 @@ class Accesses:
                 continue
         raise Unavailable("the case is changing too fast to be read")
 
+    def require_still(self, request: Request, case: str, what: What, item: str | None = None) -> None:
+        """Let a read go on that was allowed and is on record; only a refusal is recorded now.
+
+        Raises:
+            Refused, NotFound, SubjectErased: no more for this caller.
+        """
+        loaded = self._cases.load(case)
+        try:
+            may_read(loaded.state, request.actor(), what, request.now, item)
+        except (Refused, NotFound, SubjectErased) as refusal:
+            self._refuse(request, loaded, what, item, refusal)
+            raise
+
     def _read(self, request: Request, case: str, what: What, item: str | None) -> Access:
         loaded = self._cases.load(case)
         version = str(loaded.revision)
         try:
             permission = may_read(loaded.state, request.actor(), what, request.now, item)
         except (Refused, NotFound, SubjectErased) as refusal:
-            event = AccessRecorded(what=what, basis="none", refused_because=refusal.code)
-            self._record(request, loaded, event, item or case, version, "refused")
+            self._refuse(request, loaded, what, item, refusal)
             raise
         event = AccessRecorded(what=what, basis=permission.basis, consent=permission.consent)
         guards = (Guard(loaded.stream, loaded.head),)
         index = self._record(request, loaded, event, item or case, version, "allowed", guards)
         return Access(case=loaded, permission=permission, index=index)
+
+    def _refuse(
+        self, request: Request, loaded: LoadedCase, what: What, item: str | None, refusal: CaseLedgerError
+    ) -> None:
+        event = AccessRecorded(what=what, basis="none", refused_because=_because(refusal))
+        self._record(request, loaded, event, item or loaded.case, str(loaded.revision), "refused")
 
     def refused(self, request: Request, case: str, what: str, refusal: CaseLedgerError) -> None:
         """Record that something was refused that is not a plain read, such as opening a share."""
@@ -106,3 +124,8 @@ class Accesses:
             # That it happened is said even so; on what basis is not, since there is no key left to seal it under.
             unsealed = msgspec.structs.replace(new, subject=None)
             return self._ledger.append([unsealed], act, guards=guards)[0].receipt.index
+
+
+def _because(refusal: CaseLedgerError) -> str:
+    """Code of the real reason: what does not exist for a caller may have a cause that only the log is told."""
+    return refusal.__cause__.code if isinstance(refusal.__cause__, CaseLedgerError) else refusal.code

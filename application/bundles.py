@@ -5,14 +5,13 @@ from psycopg_pool import ConnectionPool
 from application.accesses import Accesses
 from application.cosignatures import Cosignatures
 from application.ledger.checkpoints import Checkpoints
-from application.ledger.entries import signatures
 from application.ledger.nodes import Nodes
 from application.ledger.recorder import EntryRow
 from application.ledger.store import Ledger
 from application.request import Request
 from application.service_keys import ServiceKeys
 from domain.ledger.bundle import Bundle, Disclosure, Manifest, Proof, TimeStamp, case_stream, key_stream, write
-from domain.ledger.dsse import render
+from domain.ledger.origins import STREAM
 from domain.ledger.receipt import Receipt
 from domain.ledger.tree import inclusion_proof
 
@@ -71,8 +70,9 @@ class Bundles:
         rows = self._ledger.recorder.rows(case_stream(case), None, access.case.revision, desc=False, limit=None)
         content = {row.index for row in rows} if access.permission.content else set()
         signers = {key for row in rows if (key := row.statement().key_id) is not None}
-        for key in sorted({*signers, *self._service_keys.of_the_log()}):
-            history = self._ledger.recorder.rows(key_stream(key), None, None, desc=False, limit=None)
+        # And the changes of origin, if the log was ever restored: without them older entries are another log's.
+        for stream in sorted({STREAM, *map(key_stream, (*signers, *self._service_keys.of_the_log()))}):
+            history = self._ledger.recorder.rows(stream, None, None, desc=False, limit=None)
             content.update(row.index for row in history)
             rows.extend(history)
         rows.sort(key=lambda row: row.index)
@@ -88,7 +88,7 @@ class Bundles:
                     origin=self._origin, case=case, revision=access.case.revision, exported_at=request.now
                 ),
                 checkpoint=evidence.note,
-                entries=tuple(_envelope(row) for row in rows),
+                entries=tuple(row.envelope() for row in rows),
                 proofs=proofs,
                 openings=tuple(self._disclosures(rows, content)),
                 time_stamps=tuple(TimeStamp(rfc3161=each) for each in evidence.time_stamps),
@@ -99,9 +99,5 @@ class Bundles:
         return [
             Disclosure(index=row.index, blinding=opening.blinding, payload=opening.payload)
             for row in rows
-            if row.index in content and (opening := self._ledger.events.opening_at(row)) is not None
+            if row.index in content and (opening := self._ledger.events.reader.opening_at(row)) is not None
         ]
-
-
-def _envelope(row: EntryRow) -> bytes:
-    return render(row.raw, signatures(row.actor_signature, row.ledger_signature))

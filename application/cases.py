@@ -15,7 +15,7 @@ from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
 from domain.case.actor import acting_id
 from domain.case.calendar import CALENDARS, Calendars
-from domain.case.commands import Command, OpenCase, OpenCaseInput, completed
+from domain.case.commands import Command, ImportedFrom, OpenCase, OpenCaseInput, completed
 from domain.case.decide import decide
 from domain.case.evolve import evolve
 from domain.case.state import CaseState
@@ -33,6 +33,15 @@ class PatientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Line
     born_on: Day
     account: Identifier | None = None
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """A case and its patient, as they go into the log; `subjects` are what needs keys before."""
+
+    case: str
+    events: tuple[NewEvent, ...]
+    subjects: tuple[str, ...]
+    state: CaseState
 
 
 class LoadedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,39 +81,12 @@ class Cases:
         """
         if (earlier := earlier_outcome(self._ledger, request.idempotency, "case")) is not None:
             return earlier
-        account = request.id if request.role == "patient" else patient.account
-        if account is None:
-            raise WrongRole("a coordinator who opens a case names the patient's account")
-        case_id, patient_id = str(uuid7()), str(uuid7())
-        command = completed(
-            OpenCase,
-            case,
-            patient=f"patient-{patient_id}",
-            patient_account=account,
-            patient_actor=f"p-{secrets.token_hex(10)}",
-        )
-        decided = decide(None, command, request.actor(), request.now, self._calendars)
-        state = None
-        for event in decided:
-            state = evolve(state, event, Meta(actor="", role=request.role, recorded_at=request.now))
-        self._keyring.create(f"case:{case_id}", f"accountability:{case_id}", f"patient:{patient_id}")
-        registered = PatientRegistered(
-            patient=f"patient-{patient_id}", account=account, name=patient.name, born_on=patient.born_on
-        )
-        new = [
-            NewEvent(
-                originator_id=registered.patient,
-                originator_version=1,
-                event=registered,
-                case=None,
-                subject=f"patient:{patient_id}",
-            ),
-            *new_events(f"case-{case_id}", 0, case_id, decided),
-        ]
+        made = opening(request, case, patient, self._calendars)
+        self._keyring.create(*made.subjects)
         recordings = self._ledger.append(
-            new, request.act(acting_id(state, request.actor())), idempotency=request.idempotency
+            made.events, request.act(acting_id(made.state, request.actor())), idempotency=request.idempotency
         )
-        return settled_outcome(self._ledger, request.idempotency, f"case-{case_id}", recordings)
+        return settled_outcome(self._ledger, request.idempotency, f"case-{made.case}", recordings)
 
     def act(
         self,
@@ -155,6 +137,57 @@ class Cases:
         if earlier is None:
             raise UploadNotFound
         return earlier
+
+
+def opening(
+    request: Request,
+    case: OpenCaseInput,
+    patient: PatientInput,
+    calendars: Calendars = CALENDARS,
+    *,
+    imported: ImportedFrom | None = None,
+    then: Sequence[Command] = (),
+) -> Opening:
+    """Decide on opening a case for a patient who is registered with it, and on what is done to it in the same act.
+
+    Raises:
+        WrongRole: neither a patient nor a coordinator, or a coordinator who does not say whose case it is.
+        CaseLedgerError: whatever else a decision refuses with.
+    """
+    account = request.id if request.role == "patient" else patient.account
+    if account is None:
+        raise WrongRole("a coordinator who opens a case names the patient's account")
+    case_id, patient_id = str(uuid7()), str(uuid7())
+    registered = PatientRegistered(
+        patient=f"patient-{patient_id}", account=account, name=patient.name, born_on=patient.born_on
+    )
+    first = completed(
+        OpenCase,
+        case,
+        patient=registered.patient,
+        patient_account=account,
+        patient_actor=f"p-{secrets.token_hex(10)}",
+        imported=imported,
+    )
+    meta = Meta(actor="", role=request.role, recorded_at=request.now)
+    state: CaseState | None = None
+    decided: list[Event] = []
+    for command in (first, *then):
+        for event in decide(state, command, request.actor(), request.now, calendars):
+            state = evolve(state, event, meta)
+            decided.append(event)
+    if state is None:
+        raise CaseNotFound
+    subject = f"patient:{patient_id}"
+    registration = NewEvent(
+        originator_id=registered.patient, originator_version=1, event=registered, case=None, subject=subject
+    )
+    return Opening(
+        case=case_id,
+        events=(registration, *new_events(f"case-{case_id}", 0, case_id, decided)),
+        subjects=(f"case:{case_id}", f"accountability:{case_id}", subject),
+        state=state,
+    )
 
 
 def new_events(stream: str, revision: int, case: str, events: Sequence[Event]) -> list[NewEvent]:

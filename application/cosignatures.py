@@ -100,6 +100,7 @@ class Cosignatures:
             return None
         keys = [key for key in self.policy.cosigners() if key not in self.revoked]
         names = sorted({key.name for key in keys})
+        at_least = max(at_least, self._first(connection))
         rows = connection.execute(_SQL["cosigned_sizes"], (at_least, names, _LOOKED_AT), binary=True).fetchall()
         for size, found, hashes, time_s in rows:
             if self.policy.satisfied({key for key in keys if key.name in found and key.key_hash in hashes}):
@@ -140,7 +141,7 @@ class Cosignatures:
         size, _ = self.checkpoints.latest(connection)
         if size < needed:
             raise EntryNotFound
-        stamped = connection.execute(_SQL["last_stamped"], (needed,)).fetchone()
+        stamped = connection.execute(_SQL["last_stamped"], (max(needed, self._first(connection)),)).fetchone()
         if (found := self.quorate(connection, needed)) is not None:
             size = found[0]
         elif stamped is not None:
@@ -160,13 +161,14 @@ class Cosignatures:
     def last_by(self, connection: Connection, keys: Iterable[VerifierKey]) -> tuple[int, int] | None:
         """The largest size that one of these keys, all of one name, has cosigned, and when in POSIX seconds."""
         given = list(keys)
-        row = connection.execute(_SQL["last_by"], (given[0].name, [key.key_hash for key in given])).fetchone()
+        values = (given[0].name, [key.key_hash for key in given], self._first(connection))
+        row = connection.execute(_SQL["last_by"], values).fetchone()
         return None if row is None else (row[0], row[1])
 
     def standing(self, connection: Connection) -> Standing:
         """How far witnesses and time stamps have followed the log."""
         row = connection.execute("SELECT max(size) FROM ledger.root").fetchone()
-        stamped = connection.execute(_SQL["last_stamped"], (0,)).fetchone() or (0, None)
+        stamped = connection.execute(_SQL["last_stamped"], (self._first(connection),)).fetchone() or (0, None)
         cosigned = self.quorate(connection) or (0, None)
         return Standing(
             size=(row[0] if row is not None else None) or 0,
@@ -175,6 +177,10 @@ class Cosignatures:
             stamped=stamped[0],
             stamped_at=stamped[1],
         )
+
+    def _first(self, connection: Connection) -> int:
+        """The first size that is this origin's; what was said of smaller trees is evidence of the one before."""
+        return self.checkpoints.floor(connection) + 1
 
     def _lines(self, connection: Connection, size: int) -> list[NoteSignature]:
         rows = connection.execute(_SQL["lines"], (size,)).fetchall()

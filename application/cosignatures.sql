@@ -16,9 +16,9 @@ FROM ledger.cosignature WHERE size >= %s AND name = ANY(%s)
 GROUP BY size ORDER BY size DESC LIMIT %s
 
 -- name: last_by
--- The largest size that a cosigner has signed, and when last.
+-- The largest size from a size on that a cosigner has signed, and when last.
 SELECT size, time_s FROM ledger.cosignature
-WHERE name = %s AND key_hash = ANY(%s) ORDER BY size DESC, time_s DESC LIMIT 1
+WHERE name = %s AND key_hash = ANY(%s) AND size >= %s ORDER BY size DESC, time_s DESC LIMIT 1
 
 -- name: insert_time_stamp
 INSERT INTO ledger.time_stamp (size, time_us, response) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING

@@ -120,8 +120,8 @@ class Erasures:
             return None
         with sql.borrowed(self._pool) as connection:
             rows = connection.execute(_SQL["openings"], (case.case,), binary=True).fetchall()
-        for opened in self._ledger.events.opened([EntryRow(row[0], row[1].encode(), *row[2:]) for row in rows]):
-            other: Any = self._ledger.mapper.to_domain_event(opened)
+        found = [EntryRow(row[0], row[1].encode(), *row[2:]) for row in rows]
+        for other in self._ledger.events.reader.logged(found):
             if isinstance(other.event, CaseOpened) and other.event.patient == first.patient:
                 return None
         last = self._ledger.recorder.rows(first.patient, None, None, desc=True, limit=1)

@@ -27,6 +27,8 @@ from domain.errors import CaseLedgerError, CaseNotFound, IntegrityFailure, Refus
 MOST_ATTEMPTS: Final = 12
 """Some half an hour in all; after that the job stays in the table as failed, and a person can ask for the check."""
 LONGEST_WAIT_S: Final = 300
+FORGOTTEN_S: Final = 7 * 86_400
+"""A failed preparation is counted for so long. What it did not make is made when somebody asks for it."""
 HEARTBEAT_S: Final = 10
 STALLED_S: Final = 40
 """A worker that is silent so long is dead, and its job anybody's."""
@@ -113,16 +115,27 @@ def given_up(connection: Connection[Any], case: str) -> bool:
     return row is not None and row[0] is True
 
 
-def forget_failed(connection: Connection[Any], case: str) -> None:
-    """Forget the failed imaging checks of a case: it has a verdict now."""
+def forget_failed(connection: Connection[Any], case: str, task: Task = CHECK) -> None:
+    """Forget the failed jobs of a case: it has a verdict now, or what was to be made is made."""
     with connection.transaction():
         # The triggers of the table look for their objects there.
         connection.execute("SET LOCAL search_path = jobs")
         connection.execute(
             "DELETE FROM procrastinate_jobs WHERE task_name = %s AND status = 'failed'"
             " AND args @> jsonb_build_object('case', %s::text)",
-            (CHECK.name, case),
+            (task.name, case),
         )
+
+
+def forget_old(connection: Connection[Any], task: Task, older_than_s: float) -> int:
+    """Forget jobs that failed for good so long ago; how many there were."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = jobs")
+        return connection.execute(
+            "DELETE FROM procrastinate_jobs AS j WHERE j.task_name = %s AND j.status = 'failed' AND NOT EXISTS (SELECT"
+            " FROM procrastinate_events AS e WHERE e.job_id = j.id AND e.at > now() - make_interval(secs => %s))",
+            (task.name, older_than_s),
+        ).rowcount
 
 
 class Workers:
@@ -238,8 +251,11 @@ class Workers:
         else:
             if outcome is not None:
                 log.info("job.done", job=self._task.name, case=case, index=outcome.index)
+            if outcome is not None or self._task == PREPARATION:
+                # A preparation that ran through has made whatever an earlier one could not.
                 with connect(self._conninfo, autocommit=True) as connection:
-                    forget_failed(connection, case)
+                    forget_failed(connection, case, self._task)
+                    forget_old(connection, PREPARATION, FORGOTTEN_S)
 
 
 async def _waited(event: asyncio.Event, seconds: float) -> bool:

@@ -19,7 +19,7 @@ def key_openings(pool: ConnectionPool, ledger: Ledger) -> bytes:
     rows = [row for (stream,) in found for row in ledger.recorder.rows(stream, None, None, desc=False, limit=None)]
     lines = []
     for row in sorted(rows, key=lambda row: row.index):
-        opening = ledger.events.opening_at(row)
+        opening = ledger.events.reader.opening_at(row)
         if opening is not None:
             disclosed = Disclosure(index=row.index, blinding=opening.blinding, payload=opening.payload)
             lines.append(encoding.encode(disclosed) + b"\n")

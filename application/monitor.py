@@ -2,14 +2,15 @@
 
 Two things go on by turns. *Looking*: the head has not gone back, and every new checkpoint is signed by the log and
 consistent with the last one that was accepted. *Re-hashing*: the stored bytes of every entry are hashed to their leaf,
-leaves to tiles, all of it to every committed root, over and over from the log's beginning.
+leaves to tiles, all of it to every committed root, over and over from the log's beginning; the checkpoints on the way
+are still those that the log signed, and no payload is gone that was not erased.
 
 The first thing that does not hold is reported with its position, and stays reported.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -19,19 +20,15 @@ import structlog
 from application import sql
 from application.ledger.entries import signatures
 from application.ledger.nodes import Nodes, differing_tile, no_levels
+from application.restorations import Restoration, can_judge, origin_at, restorations
 from domain.errors import CaseLedgerError
-from domain.ledger.checkpoint import Checkpoint, open_checkpoint, read_unverified
+from domain.ledger.checkpoint import Checkpoint, open_checkpoint, read_unverified, verifier_keys
 from domain.ledger.dsse import render
-from domain.ledger.note import VerifierKey
+from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.tree import TILE_WIDTH, Frontier, consistency_proof, leaf_hash, root_at, verify_consistency
 
 STEP_ENTRIES = 4 * TILE_WIDTH
 STEP_CHECKPOINTS = 64
-POLL_S = 1.0
-REST = 9.0
-"""How much longer than a step the monitor rests after it: a tenth of one core at most."""
-MAX_BACKOFF_S = 30.0
-_SESSION = "-c lock_timeout=5s -c statement_timeout=30s -c default_transaction_read_only=on -c TimeZone=UTC"
 _SQL = sql.beside(__file__)
 
 Verdict = Literal["starting", "good", "bad"]
@@ -69,6 +66,8 @@ class MonitorState(msgspec.Struct, frozen=True, kw_only=True):
     """When the last complete pass ended."""
     began_at: int | None = None
     """When that pass began: what was altered since is not seen yet."""
+    restored: tuple[Restoration, ...] = ()
+    """Changes of origin after a restore: said for ever, and no finding."""
     finding: Finding | None = None
     error: str | None = None
     """Class of what keeps the monitor from looking; it is tried again."""
@@ -91,8 +90,8 @@ def server_clock() -> int:
 class Watch:
     """The monitor's work, step by step, without a thread.
 
-    `pinned` gives the checkpoint that the log has to extend; `keys` the log's checkpoint keys, as both kinds of
-    verifier; `accepted` is told every note that was found good.
+    `pinned` gives the checkpoint that the log has to extend; `keys` all checkpoint keys that the log has had, each
+    judging both lines that it signs (0x01, 0x04); `accepted` is told every note that was found good.
     """
 
     def __init__(
@@ -101,11 +100,13 @@ class Watch:
         keys: Callable[[], Sequence[VerifierKey]],
         *,
         accepted: Callable[[bytes], None] = lambda note: None,
+        succeeded: Callable[[Checkpoint], None] = lambda pinned: None,
         clock: Callable[[], int] = server_clock,
     ) -> None:
         self._pinned = pinned
         self._keys = keys
         self._accepted = accepted
+        self._succeeded = succeeded
         self._clock = clock
         self._last: Checkpoint | None = None
         """The newest stored checkpoint that was found good, after all before it."""
@@ -116,6 +117,9 @@ class Watch:
         self._frontier = Frontier()
         self._levels = no_levels()
         self._began_at = 0
+        self._judged: dict[int, bytes] = {}
+        """Of each step of a pass, by its first entry: the digest of the stored notes whose signatures were found good.
+        Only what differs from that is judged again, since a signature costs more than all else of an entry."""
         self.state = MonitorState()
 
     def step(self, connection: psycopg.Connection) -> bool:
@@ -151,6 +155,8 @@ class Watch:
             head = Frontier() if row is None else Frontier.from_bytes(row[0], row[1])
         except CaseLedgerError as error:
             raise _Bad("head", int(row[0]) if row else 0, str(error)) from None
+        self._set(restored=restorations(connection, self.state.restored))
+        pinned = self._of_this_origin(connection, head, pinned)
         for known in (self._last, pinned):
             if known is not None and head.size < known.size:
                 message = f"the log has {head.size} entries, and had {known.size} when that was signed"
@@ -163,18 +169,60 @@ class Watch:
         after = self._last.size if self._last is not None else 0
         notes = connection.execute(_SQL["newer_notes"], (after, head.size, STEP_CHECKPOINTS), binary=True).fetchall()
         self._behind = len(notes) == STEP_CHECKPOINTS
+        keys = self._both_kinds() if notes else ()
         for size, note in notes:
-            try:
-                found = open_checkpoint(note.encode(), self._keys()).checkpoint
-            except CaseLedgerError as error:
-                raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size}: {error}") from None
-            if found.size != size:
-                raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size} speaks of another size")
-            self._last = self._extends(connection, head.size, self._last, found)
-            self._accepted(note.encode())
+            found = self._judge(size, note, keys)
+            if found is not None:
+                self._last = self._extends(connection, head.size, self._last, found)
+            if found is not None and found.origin == origin_at(self.state.restored, head.size, found.origin):
+                self._accepted(note.encode())
         if self._last is not None:
             self._set(checkpoint=self._last.size)
         return head
+
+    def _judge(self, size: int, note: str, keys: Sequence[VerifierKey]) -> Checkpoint | None:
+        """A stored checkpoint, its signatures good; None where that cannot be judged."""
+        if not can_judge(self.state.restored, size, keys):
+            return None
+        found = _opened(size, note, keys)
+        if found.size != size:
+            raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size} speaks of another size")
+        if found.origin != origin_at(self.state.restored, size, found.origin):
+            raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size} is of another log")
+        return found
+
+    def _of_this_origin(
+        self, connection: psycopg.Connection, head: Frontier, pinned: Checkpoint | None
+    ) -> Checkpoint | None:
+        """The pinned checkpoint; None where the log has been restored since, and goes on under another origin.
+
+        That is no fork, and it is reported; but it is believed only by a checkpoint that the new origin's key signed.
+        """
+        at = next((each for each in self.state.restored if pinned and each.old == pinned.origin), None)
+        if pinned is None or at is None:
+            return pinned
+        last = self.state.restored[-1]
+        rows = connection.execute(_SQL["newer_notes"], (last.index, head.size, 1), binary=True).fetchall()
+        try:
+            [(size, note)] = rows
+            new = open_checkpoint(note.encode(), self._both_kinds()).checkpoint
+        except (CaseLedgerError, ValueError):
+            message = (
+                f"the log says that it was restored and is {last.new} now, and no key of that is known to have signed"
+            )
+            raise _Bad("checkpoint", at.index, message) from None
+        if new.size != size or new.origin != last.new:
+            raise _Bad("checkpoint", at.index, f"the checkpoint of size {size} is not of {last.new}")
+        self._extends(connection, head.size, None, new)
+        if pinned.size <= at.index:
+            self._extends(connection, head.size, None, pinned)
+        else:
+            marked = [msgspec.structs.replace(r, held=pinned.size) if r == at else r for r in self.state.restored]
+            self._set(restored=tuple(marked))
+        log.critical("monitor.restored", index=at.index, held=pinned.size, old=at.old, new=last.new)
+        self._last = self._held = None
+        self._succeeded(pinned)
+        return None
 
     def _read_pin(self) -> Checkpoint | None:
         try:
@@ -209,6 +257,8 @@ class Watch:
             self._target, self._began_at = head.size, self._clock()
         stop = min(at + STEP_ENTRIES, self._target)
         leaves = [self._leaf(*row) for row in self._rows(connection, at, stop)]
+        if (hole := connection.execute(_SQL["hole"], (at, stop), binary=True).fetchall()[0][0]) is not None:
+            raise _Bad("entry", hole, "the payload is missing, and its subject was not erased")
         self._levels[0] = leaves
         if (bad := differing_tile(connection, at // TILE_WIDTH, self._levels)) is not None:
             raise _Bad("tile", bad.first_entry(), f"the stored tile {bad.tile.path()} is not what the entries give")
@@ -249,15 +299,41 @@ class Watch:
         frontier = self._frontier
         start, stop = frontier.size, frontier.size + len(leaves)
         known = {self._last.size: self._last.root} if self._last is not None else {}
-        for size, root, note in connection.execute(_SQL["roots"], (start, stop), binary=True).fetchall():
+        rows = connection.execute(_SQL["roots"], (start, stop), binary=True).fetchall()
+        keys = self._both_kinds()
+        digest = sha256("\n".join(map(str, keys)).encode())
+        for _, _, note in rows:
+            digest.update(sha256((note or "").encode()).digest())
+        judged = self._judged.get(start) == digest.digest()
+        for size, root, note in rows:
             frontier = frontier.extend(leaves[frontier.size - start : size - start])
             signed = root if note is None else _root_of(note)
             if any(each != frontier.root() for each in (root, known.get(size, root), signed)):
                 raise _Bad("root", size - 1, f"the root of size {size} is not what the entries give")
+            if note is not None and not judged and can_judge(self.state.restored, size, keys):
+                _check_signatures(size, note, keys)
+        self._judged[start] = digest.digest()
         return frontier.extend(leaves[frontier.size - start :])
+
+    def _both_kinds(self) -> tuple[VerifierKey, ...]:
+        """The keys, each as the verifier of both lines that it signs: else nobody would see the second one altered."""
+        given = self._keys()
+        pairs = [verifier_keys(key.name, key.public_key) for key in given if key.algorithm == ED25519]
+        return tuple(dict.fromkeys((*given, *(key for pair in pairs for key in pair))))
 
     def _set(self, **changes: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changes)
+
+
+def _check_signatures(size: int, note: str, keys: Sequence[VerifierKey]) -> None:
+    _opened(size, note, keys)
+
+
+def _opened(size: int, note: str, keys: Sequence[VerifierKey]) -> Checkpoint:
+    try:
+        return open_checkpoint(note.encode(), keys).checkpoint
+    except CaseLedgerError as error:
+        raise _Bad("checkpoint", size - 1, f"the checkpoint of size {size}: {error}") from None
 
 
 def _root_of(note: str) -> bytes:
@@ -266,49 +342,3 @@ def _root_of(note: str) -> bytes:
         return read_unverified(note.encode()).root
     except CaseLedgerError:
         return b""
-
-
-class Monitor:
-    """A watch with a thread and, while that runs, a read-only connection of its own."""
-
-    def __init__(self, conninfo: str, watch: Watch, *, poll_s: float = POLL_S, rest: float = REST) -> None:
-        self._conninfo = conninfo
-        self._watch = watch
-        self._poll_s = poll_s
-        self._rest = rest
-        self._failures = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the step that is under way, then stop."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def state(self) -> MonitorState:
-        """What is known."""
-        return self._watch.state
-
-    def _run(self) -> None:
-        while not self._stopping.is_set() and self._watch.state.finding is None:
-            try:
-                self._session()
-            except Exception as error:  # noqa: BLE001 - whatever fails is shown in the state, and tried again
-                self._watch.failed(error)
-                log.warning("monitor.failing", error=type(error).__name__)
-                self._failures += 1
-                self._stopping.wait(min(self._poll_s * 2**self._failures, MAX_BACKOFF_S))
-
-    def _session(self) -> None:
-        with psycopg.connect(self._conninfo, autocommit=True, options=_SESSION) as connection:
-            while not self._stopping.is_set() and self._watch.state.finding is None:
-                began = time.monotonic()
-                ended = self._watch.step(connection)
-                took = time.monotonic() - began
-                self._failures = 0
-                self._stopping.wait(max(took * self._rest, self._poll_s if ended else 0.0))

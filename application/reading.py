@@ -10,6 +10,7 @@ from application.records.blob_keys import BlobKeys
 from application.records.intake import read_manifest
 from application.records.vault import Vault
 from application.request import Request
+from application.standing import Standing
 from domain.case.events import OpinionSigned
 from domain.errors import NotFound, SubjectErased
 from domain.event import Erased
@@ -64,16 +65,18 @@ class Reading:
     def file(self, request: Request, case: str, record: str, sha256: str) -> tuple[str, int, Iterator[bytes]]:
         """One file of a record: media type, length in bytes, and the content as a stream.
 
-        Warning: the stream raises BlobAltered at its end where the content is not what its address says.
+        Warning: the stream raises BlobAltered at its end where the content is not what its address says, and a refusal
+        where this caller is allowed no more: consents, quarantine and the rest are asked again while it goes on.
 
         Raises:
             As `manifest`; NotFound: the record has no such file.
         """
+        standing = Standing(self._accesses, request, case, "record", record)
         manifest = self.manifest(request, case, record)
         for file in manifest.files:
             if file.sha256 == sha256:
                 stream = self._vault.stream(record, self._blob_keys.of(record), sha256)
-                return file.media_type, file.bytes, stream
+                return file.media_type, file.bytes, standing.over(stream)
         raise NotFound("the record has no such file")
 
 

@@ -20,6 +20,7 @@ PURPOSE: dict[str, str] = {
     "oncologist": "TREAT",
     "compliance": "HCOMPL",
     "administrator": "HSYSADMIN",
+    "witness": "HCOMPL",
     "service": "HOPERAT",
 }
 """Purpose of use that a role has unless it names another (HL7 v3 PurposeOfUse)."""

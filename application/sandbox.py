@@ -21,9 +21,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from application.bounds import Bounds
 from domain.errors import Unavailable
 
-Task = Literal["sheet", "document"]
+Task = Literal["sheet", "document", "bounds"]
 Death = Literal["", "killed", "time", "late", "memory", "failed"]
 """How a worker ended: well; by a signal; at the end of its processor time, or of the time on the wall, which on a busy
 machine says nothing about the content; for want of memory; by an error that it did not expect."""
@@ -64,6 +65,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     died: Death
 
 
+class _NoJob(msgspec.Struct, frozen=True):
+    """Nothing to be told."""
+
+
 class Sandbox:
     """Runs workers, at most so many at once; safe to use from many threads."""
 
@@ -83,6 +88,14 @@ class Sandbox:
             return self._run(task, job, parts)
         finally:
             self._room.release()
+
+    def bounds(self) -> Bounds:
+        """What a worker can reach on this system, as one finds by trying; everything, if none came back."""
+        answer = self.run("bounds", _NoJob(), ())
+        with suppress(msgspec.MsgspecError):
+            for result in answer.results:
+                return msgspec.json.decode(result, type=Bounds)
+        return Bounds(network="open", files="open")
 
     def _run(self, task: Task, job: msgspec.Struct, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Answer:
         limits = self.limits

@@ -13,11 +13,16 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
+from application.no_files import give_up_files
+from application.no_network import give_up_network
 from application.sandbox import FRAME, OUT_OF_MEMORY, PART
 
-_TASKS: Final = {"sheet": "application.pictures.drawing", "document": "application.documents.inspecting"}
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-_NEW_USER_AND_NETWORK: Final = 0x10000000 | 0x40000000
+_TASKS: Final = {
+    "sheet": "application.pictures.drawing",
+    "document": "application.documents.inspecting",
+    "bounds": "application.bounds",
+}
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _SIGKILL: Final = 9
 
 
@@ -81,7 +86,10 @@ def parts(source: BinaryIO) -> Parts:
 
 
 def confine(memory_bytes: int, cpu_s: int) -> None:
-    """Put bounds on this process that it cannot lift again: memory, processor, files, processes, network."""
+    """Put bounds on this process that it cannot lift again: memory, processor, files, processes, network.
+
+    What it imports later is read from the program's own directories; nothing else can be opened.
+    """
     for kind, soft, hard in (
         (resource.RLIMIT_AS, memory_bytes, memory_bytes),
         # A second apart: at the first the system says why it ends the process, at the second it only ends it.
@@ -99,9 +107,8 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
         system.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         # No dump even where the system pipes dumps to a program, and no reading of its memory by its equals.
         system.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        # A network of its own with nothing in it, where the system lets an ordinary user have one.
-        system.unshare(_NEW_USER_AND_NETWORK)
+    give_up_files()
+    give_up_network()
     try:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     except (ValueError, OSError):

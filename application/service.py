@@ -22,15 +22,18 @@ from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.recorder import LedgerRecorder
 from application.ledger.store import Ledger
+from application.log_accesses import LogAccesses
 from application.opinions import Opinions
 from application.pictures.pictures import Pictures
 from application.privacy import PrivacyRequests
 from application.reading import Reading
 from application.records.blob_keys import BlobKeys, RecordSealer
 from application.records.intake import Intake
+from application.records.quota import Limits
 from application.records.receiving import Receiving
 from application.records.resumable import Resumable
 from application.records.vault import Vault
+from application.room import Room
 from application.sandbox import Sandbox
 from application.service_keys import ServiceKeys
 from application.shares import Shares
@@ -49,6 +52,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger
     cases: Cases
     accesses: Accesses
+    log_accesses: LogAccesses
     reading: Reading
     signing_keys: SigningKeys
     service_keys: ServiceKeys
@@ -66,6 +70,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     erasures: Erasures
     vault: Vault
     keks: Keks
+    sandbox: Sandbox
 
 
 def assemble(
@@ -75,6 +80,7 @@ def assemble(
     checkpoints: Checkpoints,
     vault: Vault,
     policy: Policy | None = None,
+    limits: Limits | None = None,
 ) -> Service:
     """Wire the use cases; the caller owns, starts and closes pool and appender."""
     keks = Keks(keys.place / "keys", keys.locker)
@@ -86,7 +92,9 @@ def assemble(
     blob_keys = BlobKeys(pool, keyring)
     sealer = RecordSealer(keyring)
     derived, sandbox = Derived(pool, keyring), Sandbox()
-    intake = Intake(pool, vault, sealer)
+    # Requests that draw what no job has drawn yet, pictures and documents together: six of the API's threads at most.
+    room = Room(at_once=2, waiting=4, patience_s=10.0)
+    intake = Intake(pool, vault, sealer, limits=limits)
     signing_keys = SigningKeys(pool, ledger, keyring, keys.origin)
     service_keys = ServiceKeys(pool, ledger, keyring, checkpoints.live, keys.origin)
     specialists = Specialists(ledger, keyring)
@@ -101,16 +109,17 @@ def assemble(
         ledger=ledger,
         cases=cases,
         accesses=accesses,
+        log_accesses=LogAccesses(ledger, keyring),
         reading=Reading(ledger, accesses, vault, blob_keys),
         signing_keys=signing_keys,
         service_keys=service_keys,
         specialists=specialists,
         opinions=Opinions(ledger, keys, cases, signing_keys, specialists),
         shares=Shares(ledger, cases, accesses),
-        receiving=Receiving(cases, intake, blob_keys, Resumable(intake, vault, sealer)),
+        receiving=Receiving(cases, intake, blob_keys, Resumable(intake, vault, sealer), vault),
         imaging_checks=ImagingChecks(ledger, cases, accesses, vault, blob_keys),
-        documents=Documents(cases, accesses, vault, blob_keys, derived, sandbox),
-        pictures=Pictures(ledger, cases, accesses, vault, blob_keys, derived, sandbox),
+        documents=Documents(cases, accesses, vault, blob_keys, derived, sandbox, room),
+        pictures=Pictures(ledger, cases, accesses, vault, blob_keys, derived, sandbox, room),
         bundles=Bundles(pool, ledger, checkpoints, accesses, service_keys, cosignatures, keys.origin),
         cosignatures=cosignatures,
         privacy=privacy,
@@ -118,4 +127,5 @@ def assemble(
         erasures=Erasures(pool, ledger, keyring, cases, privacy, holds),
         vault=vault,
         keks=keks,
+        sandbox=sandbox,
     )

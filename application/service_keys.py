@@ -118,7 +118,8 @@ class ServiceKeys:
         return [
             each.key
             for each in self.all()
-            if each.purpose != "witness" and (each.status in ("enrolled", "rotated") or each.successor is not None)
+            # A revoked one may have been the last of an origin before a restore, which none replaced.
+            if each.purpose != "witness" and each.status != "proposed"
         ]
 
     def propose(
@@ -191,7 +192,10 @@ class ServiceKeys:
         if (earlier := earlier_outcome(self._ledger, request.idempotency, "key")) is not None:
             return earlier
         loaded = self.load(key)
-        event = revoke(loaded.state, request.role, reason, compromised_since, request.now)
+        # After it was loaded, since another process may have put it in use meanwhile.
+        self._ledger.recorder.refresh_keys()
+        present = {key_id(raw_public(self._live.private(purpose))) for purpose in ("entry", "checkpoint")}
+        event = revoke(loaded.state, request.role, reason, compromised_since, request.now, in_use=key in present)
         return self._append(request, [_new(key, loaded.version + 1, event)], {loaded.id: loaded.head})
 
     def _check(self, purpose: Purpose, vkey: VerifierKey, replaces: str | None, possession: str | None) -> None:

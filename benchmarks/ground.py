@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,17 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     service_url: str
     owner_url: str
     superuser_url: str
+
+
+def _spread(folder: Path) -> None:
+    """Let ext4 give each directory made in here a part of the disk of its own, where nothing was deleted just before.
+
+    For some minutes it looks past the inodes of deleted files, one by one: beside a benchmark that has deleted some
+    thousand, creating a file takes half a millisecond of processor instead of a twentieth. Elsewhere this does nothing.
+    """
+    program = shutil.which("chattr")
+    if program is not None:
+        subprocess.run([program, "+T", str(folder)], capture_output=True, check=False)
 
 
 class Ground:
@@ -128,6 +140,7 @@ def durable_ground(*, tiny: bool = False) -> Iterator[Ground]:
     try:
         scratch = data / "scratch"
         scratch.mkdir(mode=0o700)
+        _spread(scratch)
         with EmbeddedPostgres(data, durable=True, options={"max_connections": "200"}) as server:
             yield Ground(server, scratch, tiny=tiny)
     finally:

@@ -6,12 +6,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
+from caseledger import verify_words, witness_words
 from caseledger.settings import Settings, read
 from domain.errors import CaseLedgerError, InvalidInput
 
@@ -22,9 +22,6 @@ DESCRIPTION = "The system of record of a remote surgical second-opinion service.
 EPILOG = "Settings are CASELEDGER_* variables: see docs/settings.md. Errors go to standard error, with exit status 1."
 
 Command = Callable[[argparse.Namespace], int]
-
-_OF_LOGS = ("database", "tiles", "token", "checkpoint", "since", "openings", "jobs")
-"""Options of `verify` that say something of a whole log only: beside a bundle they are refused, never ignored."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,11 +54,21 @@ def _fail(message: str, status: int = FAILED) -> int:
     return status
 
 
+class _Version(argparse.Action):
+    """Prints the version. It is asked for then only: finding it costs every other command a tenth of its start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+        from importlib.metadata import version
+
+        print(f"caseledger {version('caseledger')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The words of the command line."""
     shape: Any = partial(argparse.HelpFormatter, width=100, max_help_position=30)
     root = argparse.ArgumentParser("caseledger", description=DESCRIPTION, epilog=EPILOG, formatter_class=shape)
-    root.add_argument("--version", action="version", version=f"caseledger {version('caseledger')}")
+    root.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(group: Any, name: str, run: Command, what: str) -> argparse.ArgumentParser:
@@ -104,23 +111,8 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands, "keys", _keys, "print the public keys that `verify --keys` trusts; needs no database")
 
-    verify = add(commands, "verify", _verify, "verify a case's bundle offline, or every entry of a log")
-    verify.set_defaults(wrong_usage=verify.error)
-    verify.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
-    verify.add_argument("--keys", type=Path, metavar="FILE", help="public keys to trust; without: consistency only")
-    verify.add_argument("--witnesses", type=Path, metavar="FILE", help="ask for the quorum of this policy (C2SP)")
-    verify.add_argument("--tsa", type=Path, metavar="FILE", help="judge time stamps by these certificates (PEM)")
-    verify.add_argument("--json", action="store_true", help="print the report as JSON")
-
-    log = verify.add_argument_group("a whole log, instead of a bundle")
-    log.add_argument("--log", action="store_true", help="every entry up to a checkpoint; by default of this ledger")
-    log.add_argument("--database", metavar="URL", help="the ledger in this PostgreSQL")
-    log.add_argument("--tiles", metavar="PLACE", help="C2SP tiles with entry bundles: a directory or an address")
-    log.add_argument("--token", type=Path, metavar="FILE", help="bearer token for that address")
-    log.add_argument("--checkpoint", type=Path, metavar="FILE", help="up to this checkpoint, not to the newest")
-    log.add_argument("--since", type=Path, metavar="FILE", help="older checkpoint, which the log has to extend")
-    log.add_argument("--openings", type=Path, metavar="FILE", help="what the streams of keys hold (GET /key-openings)")
-    log.add_argument("--jobs", type=int, metavar="N", help="processes (one a core)")
+    verify = add(commands, "verify", verify_words.run, "verify a case's bundle offline, or every entry of a log")
+    verify_words.words(verify)
 
     monitor = add(commands, "monitor", _monitor, "watch a log: re-hash what is stored, hold checkpoints together")
     monitor.add_argument("--database", metavar="URL", help="the ledger in this PostgreSQL (this ledger's own)")
@@ -137,23 +129,27 @@ def parser() -> argparse.ArgumentParser:
     replay = add(commands, "replay", _replay, "rebuild the views from the log")
     replay.add_argument("--check", action="store_true", help="change nothing; status 1 where a view differs")
 
+    origin = add(commands, "new-origin", _new_origin, "go on with a restored database, under another origin")
+    origin.add_argument("--reason", default="disaster-recovery", help=f"{', '.join(_reasons())} (the first)")
+    origin.add_argument("--yes", action="store_true", help="do not ask: what is lost is lost")
+
     add(commands, "migrate", _migrate, "bring the database to this version's schema, and end")
 
     witness = commands.add_parser(
         "witness", help="run a witness of transparency logs; needs no database", formatter_class=shape
     ).add_subparsers(title="commands", metavar="COMMAND", required=True)
-    begun = add(witness, "init", _witness_init, "make a witness in a new directory; prints its public keys")
-    begun.add_argument("directory", type=Path, metavar="DIR")
-    begun.add_argument("--name", required=True, help="its key name, as witness.example/one")
-    watched = add(witness, "add-log", _witness_add_log, "let a witness know a log, by the log's checkpoint key")
-    watched.add_argument("directory", type=Path, metavar="DIR")
-    watched.add_argument("vkeys", nargs="+", metavar="VKEY", help="verifier key, named as the log's origin")
-    shown = add(witness, "keys", _witness_keys, "print a witness's public keys as lines of a policy")
-    shown.add_argument("directory", type=Path, metavar="DIR")
-    served = add(witness, "serve", _witness_serve, "answer logs until SIGTERM or SIGINT")
-    served.add_argument("directory", type=Path, metavar="DIR")
-    served.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    served.add_argument("--port", type=int, default=8766, help="port to listen on (8766); 0 takes a free one")
+    witness_words.words(partial(add, witness))
+
+    brought = add(commands, "import", _import, "bring open cases from another system, by a file of JSON lines")
+    brought.add_argument("file", type=Path, metavar="FILE.jsonl", help="one case a line; docs/import.md has the fields")
+    brought.add_argument("--actor", required=True, metavar="ID", help="the coordinator who imports, by sign-in id")
+    brought.add_argument(
+        "--allow-likely-duplicates", action="store_true", help="import patients too who are likely to be there already"
+    )
+
+    invented = add(commands, "demo-data", _demo_data, "print invented cases as `import` takes them; needs no database")
+    invented.add_argument("--cases", type=int, required=True, metavar="N", help="how many")
+    invented.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed gives the same cases (1)")
 
     demo = add(commands, "demo", _demo, "walk one invented case through a real service, and check every step")
     demo.add_argument("--data", type=Path, metavar="DIR", help="data directory to use (a temporary one)")
@@ -237,32 +233,6 @@ def _keys(given: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(given: argparse.Namespace) -> int:
-    from caseledger import verify_command
-
-    if not given.log:
-        if given.bundle is None:
-            given.wrong_usage("name a bundle, or --log")
-        if ignored := [name for name in _OF_LOGS if getattr(given, name) is not None]:
-            raise InvalidInput(f"--{ignored[0]} is for a whole log: it needs --log, and no bundle")
-        return verify_command.run(
-            given.bundle, given.keys, witnesses=given.witnesses, tsa=given.tsa, as_json=given.json
-        )
-    if given.bundle is not None or (given.jobs is not None and given.jobs < 1):
-        raise InvalidInput("--log takes no bundle, and at least one process")
-    if given.tsa is not None:
-        raise InvalidInput("time stamps are in bundles: --tsa judges those of a bundle, and --log has none to judge")
-    if given.token is not None and given.tiles is None:
-        raise InvalidInput("--token is for the address that --tiles names")
-    from caseledger import verify_log_command
-
-    wanted = verify_log_command.Wanted(
-        keys=given.keys, checkpoint=given.checkpoint, since=given.since, openings=given.openings,
-        jobs=given.jobs, as_json=given.json, witnesses=given.witnesses,
-    )  # fmt: skip
-    return verify_log_command.choose(given.database, given.tiles, given.token, wanted)
-
-
 def _monitor(given: argparse.Namespace) -> int:
     from caseledger import monitor_command
 
@@ -281,6 +251,18 @@ def _replay(given: argparse.Namespace) -> int:
     return replay_command.run(_configured("warning"), check_only=given.check)
 
 
+def _reasons() -> tuple[str, ...]:
+    from domain.origin import Reason
+
+    return tuple(each.replace("_", "-") for each in get_args(Reason))
+
+
+def _new_origin(given: argparse.Namespace) -> int:
+    from caseledger import new_origin_command
+
+    return new_origin_command.run(_configured("warning"), given.reason, yes=given.yes)
+
+
 def _migrate(given: argparse.Namespace) -> int:
     from caseledger import composition
     from migrations import runner
@@ -290,29 +272,18 @@ def _migrate(given: argparse.Namespace) -> int:
     return 0
 
 
-def _witness_init(given: argparse.Namespace) -> int:
-    from caseledger import witness_command
+def _import(given: argparse.Namespace) -> int:
+    from caseledger import import_command
 
-    return witness_command.init(given.directory, given.name)
-
-
-def _witness_add_log(given: argparse.Namespace) -> int:
-    from caseledger import witness_command
-
-    return witness_command.add(given.directory, given.vkeys)
+    return import_command.run(
+        _configured("warning"), given.file, given.actor, allow_likely=given.allow_likely_duplicates
+    )
 
 
-def _witness_keys(given: argparse.Namespace) -> int:
-    from caseledger import witness_command
+def _demo_data(given: argparse.Namespace) -> int:
+    from caseledger import demo_data_command
 
-    return witness_command.keys(given.directory)
-
-
-def _witness_serve(given: argparse.Namespace) -> int:
-    from caseledger import logs, witness_command
-
-    logs.configure("info")
-    return witness_command.serve(given.directory, given.host, given.port)
+    return demo_data_command.run(given.cases, given.seed)
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -18,16 +18,20 @@ from psycopg_pool import ConnectionPool
 
 from api.app import create_app
 from api.condition import Watched
+from api.streaming import Places
 from api.tokens import Tokens
 from api.views import Views
+from application import erased_again
 from application.fence import FenceFile, FenceWatch, reapply
-from application.ledger import keyfiles
+from application.ledger import keyfiles, origin_files
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.keylock import locker
 from application.ledger.pin import Pin
 from application.ledger.tiles import Tiler
-from application.monitor import Monitor, Watch
+from application.monitor import Watch
+from application.monitoring import Monitor
+from application.records.quota import GIB, Limits
 from application.records.stores import bucket, folder
 from application.records.tidying import Tidying
 from application.records.vault import Vault
@@ -39,7 +43,7 @@ from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE
 from caseledger.settings import Settings
 from caseledger.working import working
-from domain.errors import DatabaseUnavailable, Misconfigured, Unavailable
+from domain.errors import DatabaseUnavailable, Misconfigured, Unavailable, WrongOrigin
 from domain.ledger.note import VerifierKey
 from migrations import runner
 from projections import schema
@@ -100,12 +104,21 @@ def opened(settings: Settings, urls: Urls) -> Iterator[Service]:
     )
     appender = Appender(urls.service, keys.origin, checkpoints)
     with pool:
-        appender.start()
         try:
-            service = assemble(keys, pool, appender, checkpoints, Vault(store), witnessed.policy(settings))
+            appender.start()
+        except WrongOrigin:
+            if keys.before or origin_files.staged(data, keys.locker) is not None:
+                raise WrongOrigin(
+                    "the database has another origin than the data directory: `caseledger new-origin`"
+                ) from None
+            raise
+        try:
+            policy, limits = witnessed.policy(settings), _limits(settings)
+            service = assemble(keys, pool, appender, checkpoints, Vault(store), policy, limits)
             with pool.connection() as connection:
                 service.cosignatures.check(connection)
             service.service_keys.begin(time.time_ns() // 1000)
+            erased_again.tell(pool, service.ledger, service.cases, time.time_ns() // 1000)
             yield service
         finally:
             appender.close()
@@ -120,7 +133,13 @@ def serving(settings: Settings, urls: Urls, service: Service) -> Iterator[Litest
     monitor = Monitor(urls.service, Watch(service.checkpoints.pinned, _checkpoint_keys(service)))
     rounds = witnessed.rounds(settings, service)
     watched = Watched(followers=followers.states, monitor=monitor.state, witnesses=rounds.condition)
-    app = create_app(service, views, tokens, watched=watched)
+    app = create_app(
+        service,
+        views,
+        tokens,
+        watched=watched,
+        places=Places(settings.uploads_at_once, settings.upload_min_bytes_s),
+    )
     tiler = Tiler(urls.service)
     watch = FenceWatch(service.keyring, urls.service)
     loop = ClearingLoop(clearing(data_directory(settings), urls.owner, service))
@@ -145,9 +164,27 @@ def serving(settings: Settings, urls: Urls, service: Service) -> Iterator[Litest
         watch.stop()
 
 
+def _limits(settings: Settings) -> Limits:
+    """What uploads may take up."""
+    return Limits(
+        upload_bytes=settings.upload_max_gib * GIB,
+        upload_files=settings.upload_max_files,
+        case_bytes=settings.case_max_gib * GIB,
+        case_files=settings.case_max_files,
+    )
+
+
 def _checkpoint_keys(service: Service) -> Callable[[], Sequence[VerifierKey]]:
-    """The public keys of this ledger's checkpoints, present and earlier, as they are when they are asked for."""
-    return lambda: service.checkpoints.live.files.trusted().checkpoint
+    """The public keys of this ledger's checkpoints, present and earlier, as they are when they are asked for.
+
+    Those of its origins before a restore are among them: what they signed stays.
+    """
+
+    def keys() -> list[VerifierKey]:
+        trusted = service.checkpoints.live.files.trusted()
+        return [key for log in (trusted, *trusted.others) for key in log.checkpoint]
+
+    return keys
 
 
 def _waiting(followers: Followers) -> Callable[[int], None]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from application.records.archives import name_of
+from application.records.archives import charset_of, name_of
 from domain.archive import check_ratio, checked_path
 from domain.errors import MalformedBody, SuspectedBomb, TooLarge, UnsafePath
 from domain.records import FILE_BYTES
@@ -24,7 +24,8 @@ MOST_BYTES: Final = 256 * 1024**3
 """Declared bytes of all members together."""
 
 _END: Final = b"PK\x05\x06"
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\u00a1-\ud7ff\uf900-\uffef]")
+_UNPRINTABLE: Final = r"[^\x20-\x7e\u00a1-\ud7ff\uf900-\uffef]"
+"""Not compiled before it is needed: that takes as long as a dozen headers."""
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The other methods' decoders have no bound on what they give at once."""
 
@@ -56,10 +57,11 @@ def members_of(path: Path) -> tuple[list[Member], list[Member]]:
     kept: list[Member] = []
     refused: list[Member] = []
     total = 0
+    charset = charset_of(infos)
     for number, info in enumerate(infos):
         if info.is_dir():
             continue
-        name = name_of(info)
+        name, _ = name_of(info, charset)
         why = _why_not(name, info, number in overlapping, total)
         total += 0 if why else info.file_size
         member = Member(number=number, name=name, size=info.file_size, refused=why)
@@ -90,7 +92,7 @@ def _why_not(name: str, info: zipfile.ZipInfo, overlaps: bool, total: int) -> st
 
 
 def _shown(name: str) -> str:
-    return _UNPRINTABLE.sub("?", name)[:80]
+    return re.sub(_UNPRINTABLE, "?", name)[:80]
 
 
 def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:

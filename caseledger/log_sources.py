@@ -8,20 +8,22 @@ import gzip
 import http.client
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from domain.errors import DatabaseUnavailable, EntryAltered, EntryNotFound, InvalidInput, NotFound, Unavailable
-from domain.ledger.cosignature import extended
 from domain.ledger.dsse import render
-from domain.ledger.note import MAX_NOTE_BYTES, NoteSignature, VerifierKey
+from domain.ledger.note import MAX_NOTE_BYTES, VerifierKey
+from domain.ledger.openings import MAX_OPENINGS_BYTES
 from domain.ledger.tile import TileAddress, bundle_addresses, read_entries
 from domain.ledger.tree import TILE_WIDTH
-from domain.ledger.verify_log import MAX_OPENINGS_BYTES
+
+if TYPE_CHECKING:
+    import psycopg
 
 CHECKPOINT, OPENINGS = "checkpoint", "key-openings"
 MAX_ENTRY_BUNDLE_BYTES = TILE_WIDTH * (2 + 0xFFFF)
@@ -29,6 +31,8 @@ TIMEOUT_S = 30
 _READ = 512
 
 Reader: TypeAlias = Callable[[TileAddress], bytes]
+Envelopes: TypeAlias = Callable[[int, int, int], Iterator[bytes]]
+"""Envelopes with start <= index < stop of a log of some size."""
 
 
 class DatabaseSource(msgspec.Struct, frozen=True):
@@ -36,52 +40,90 @@ class DatabaseSource(msgspec.Struct, frozen=True):
 
     url: str
 
-    def checkpoint(self, cosigners: Sequence[VerifierKey] = ()) -> bytes:
-        """The newest signed checkpoint; the newest that one of some keys has cosigned, where there is one.
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint.
 
         Raises:
             EntryNotFound: there is none. DatabaseUnavailable.
         """
-        query = (
-            "SELECT note, line FROM ledger.checkpoint JOIN ledger.cosignature USING (size)"
-            " WHERE key_hash = ANY(%s) ORDER BY size DESC, time_s DESC LIMIT 1"
-        )
-        for note, line in self._rows(query, ([key.key_hash for key in cosigners],)) if cosigners else ():
-            return bytes(extended(note.encode(), [NoteSignature.parse(line.removesuffix("\n"))]))
         for (note,) in self._rows("SELECT note FROM ledger.checkpoint ORDER BY size DESC LIMIT 1", ()):
             return bytes(note.encode())
         raise EntryNotFound("the database holds no signed checkpoint")
 
+    def post_quantum(self, keys: Sequence[VerifierKey], up_to: int) -> bytes | None:
+        """The newest checkpoint of at most a size that one of the log's post-quantum keys has cosigned.
+
+        Raises: DatabaseUnavailable.
+        """
+        query = (
+            "SELECT note, line FROM ledger.checkpoint JOIN ledger.cosignature USING (size)"
+            " WHERE key_hash = ANY(%s) AND size <= %s ORDER BY size DESC, time_s DESC LIMIT 1"
+        )
+        for note, line in self._rows(query, ([key.key_hash for key in keys], up_to)):
+            return bytes(f"{note}{line}".encode())
+        return None
+
     def envelopes(self, start: int, stop: int, size: int) -> Iterator[bytes]:
         """Envelopes with start <= index < stop, up to the first that is missing. Raises: DatabaseUnavailable."""
+        with self.kept_open() as envelopes:
+            yield from envelopes(start, stop, size)
+
+    @contextmanager
+    def kept_open(self) -> Iterator["Envelopes"]:
+        """`envelopes` many times over, through one connection. Raises: DatabaseUnavailable."""
+        import psycopg
+        from psycopg.types.string import ByteaBinaryLoader
+
         query = (
-            "SELECT index, statement::text, actor_signature, ledger_signature FROM ledger.entry"
-            " WHERE index >= %s AND index < %s ORDER BY index"
+            b"SELECT index, statement, actor_signature, ledger_signature FROM ledger.entry"
+            b" WHERE index >= %s AND index < %s ORDER BY index"
         )
-        for expected, (index, statement, actor, ledger) in enumerate(self._rows(query, (start, stop)), start):
-            if index != expected:
-                return
-            yield render(statement.encode(), (ledger,) if actor is None else (actor, ledger))
+        with ExitStack() as stack:
+            connection: psycopg.Connection | None = None
+
+            def envelopes(start: int, stop: int, size: int) -> Iterator[bytes]:
+                nonlocal connection
+                with _refusing():
+                    if connection is None:
+                        connection = stack.enter_context(self._connect())
+                        # The statement's text as it stands there; the driver would parse it.
+                        connection.adapters.register_loader("json", ByteaBinaryLoader)
+                    rows = connection.execute(query, (start, stop), binary=True).fetchall()
+                for expected, (index, statement, actor, ledger) in enumerate(rows, start):
+                    if index != expected:
+                        return
+                    yield render(statement, (ledger,) if actor is None else (actor, ledger))
+
+            yield envelopes
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[Any]:
+        with _refusing(), self._connect() as connection:
+            yield from connection.execute(query.encode(), values, binary=True)
+
+    def _connect(self) -> "psycopg.Connection":
         import psycopg
 
-        try:
-            with psycopg.connect(self.url, autocommit=True, connect_timeout=TIMEOUT_S) as connection:
-                yield from connection.execute(query.encode(), values, binary=True)
-        except psycopg.Error:
-            # The driver's message may quote the address, and a password with it.
-            raise DatabaseUnavailable("the database did not answer, or holds no ledger that may be read") from None
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=TIMEOUT_S)
 
 
 class DirectorySource(msgspec.Struct, frozen=True):
-    """A directory laid out as C2SP tlog-tiles: `checkpoint`, `tile/entries/...`, and `key-openings`."""
+    """A directory laid out as C2SP tlog-tiles: `checkpoint`, `tile/entries/...`, and `key-openings`.
+
+    `checkpoint-post-quantum` may be beside them: the newest one that the log's post-quantum key has signed.
+    """
 
     place: Path
 
-    def checkpoint(self, cosigners: Sequence[VerifierKey] = ()) -> bytes:
+    def checkpoint(self) -> bytes:
         """The file `checkpoint`. Raises: OSError."""
         return _file(self.place / CHECKPOINT, MAX_NOTE_BYTES + 1)
+
+    def post_quantum(self, keys: Sequence[VerifierKey], up_to: int) -> bytes | None:
+        """The file `checkpoint-post-quantum`; None where there is none. Raises: OSError."""
+        try:
+            return _file(self.place / f"{CHECKPOINT}-post-quantum", MAX_NOTE_BYTES + 1)
+        except FileNotFoundError:
+            return None
 
     def openings(self) -> bytes:
         """The file `key-openings`; empty where there is none."""
@@ -107,17 +149,19 @@ class HttpSource(msgspec.Struct, frozen=True):
     prefix: str
     token: str | None = None
 
-    def checkpoint(self, cosigners: Sequence[VerifierKey] = ()) -> bytes:
-        """The newest signed checkpoint; with cosigners, a newest one that may have their cosignature, or else any.
-
-        Raises: Unavailable, NotFound.
-        """
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint. Raises: Unavailable, NotFound."""
         with closing(self._connection()) as connection:
-            if cosigners:
-                # Our own service's way; a log of plain files gives the same file.
-                with suppress(NotFound):
-                    return self._get(connection, f"{CHECKPOINT}?witnessed=post-quantum", MAX_NOTE_BYTES)
             return self._get(connection, CHECKPOINT, MAX_NOTE_BYTES)
+
+    def post_quantum(self, keys: Sequence[VerifierKey], up_to: int) -> bytes | None:
+        """The newest checkpoint that the log's post-quantum key has signed, as our own service gives it.
+
+        None where there is none; of a log of plain files it is the same file as `checkpoint`. Raises: Unavailable.
+        """
+        with closing(self._connection()) as connection, suppress(NotFound):
+            return self._get(connection, f"{CHECKPOINT}?witnessed=post-quantum", MAX_NOTE_BYTES)
+        return None
 
     def openings(self) -> bytes:
         """Openings of the key streams. Raises: Unavailable, NotFound."""
@@ -164,6 +208,16 @@ class HttpSource(msgspec.Struct, frozen=True):
 
 
 Source: TypeAlias = DatabaseSource | DirectorySource | HttpSource
+
+
+@contextmanager
+def kept_open(source: Source) -> Iterator[Envelopes]:
+    """`source.envelopes` many times over; what that opens stays open until the end of the block."""
+    if isinstance(source, DatabaseSource):
+        with source.kept_open() as envelopes:
+            yield envelopes
+    else:
+        yield source.envelopes
 
 
 def tiles_at(place: str, token: str | None) -> DirectorySource | HttpSource:
@@ -223,6 +277,17 @@ def _from_full(read: Reader, address: TileAddress) -> list[bytes]:
     except NotFound:
         pass
     raise EntryAltered(f"the entry bundle {address.path()} is missing")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error:
+        # The driver's message may quote the address, and a password with it.
+        raise DatabaseUnavailable("the database did not answer, or holds no ledger that may be read") from None
 
 
 def _file(path: Path, limit: int) -> bytes:

@@ -10,11 +10,14 @@ import psycopg
 
 from application.ledger.pin import Pin
 from application.monitor import MonitorState, Watch
+from application.restorations import Restoration
 from caseledger import own_log
 from caseledger.settings import Settings
 from caseledger.verify_command import read_keys
 from domain.errors import DatabaseUnavailable, Misconfigured
+from domain.ledger.checkpoint import Checkpoint
 from domain.ledger.note import VerifierKey
+from domain.ledger.verify_trust import TrustedKeys
 
 GOOD, BAD = 0, 1
 STATE = "monitor-pin"
@@ -25,6 +28,9 @@ _SAY_EVERY_S = 60.0
 def run(settings: Settings, database: str | None, keys: Path | None, state: Path | None, *, once: bool) -> int:
     """Watch until something does not hold, or for one pass; prints what is known, and returns the exit status.
 
+    A pass that finds that entries which were seen before are lost by a restore ends in status 1, once; that the log was
+    restored is said in every pass from then on.
+
     Raises:
         Misconfigured: no keys are given, and the data directory has none.
         DatabaseUnavailable: the database does not answer; only where one pass was asked for.
@@ -34,7 +40,7 @@ def run(settings: Settings, database: str | None, keys: Path | None, state: Path
         if given is None and place.keys is None:
             raise Misconfigured("name the public keys to trust: --keys FILE")
         file = state or settings.data.expanduser().resolve() / STATE
-        return watch(place.url, _trusted(given.checkpoint if given else (), place), file, once=once)
+        return watch(place.url, _trusted(() if given is None else _checkpoints(given), place), file, once=once)
 
 
 def _trusted(given: Sequence[VerifierKey], place: own_log.Place) -> Callable[[], Sequence[VerifierKey]]:
@@ -42,7 +48,12 @@ def _trusted(given: Sequence[VerifierKey], place: own_log.Place) -> Callable[[],
     own = place.keys
     if given or own is None:
         return lambda: given
-    return lambda: own.again().trusted().checkpoint
+    return lambda: _checkpoints(own.again().trusted())
+
+
+def _checkpoints(keys: TrustedKeys) -> tuple[VerifierKey, ...]:
+    """Checkpoint keys of all logs that are given: of this one, and of what it was called before a restore."""
+    return tuple(key for log in (keys, *keys.others) for key in log.checkpoint)
 
 
 def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, once: bool) -> int:
@@ -51,7 +62,11 @@ def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, on
     def pin() -> Pin:
         return Pin(file, *keys())
 
-    work = Watch(lambda: pin().read(), keys, accepted=lambda note: pin().advance(note))
+    def aside(held: Checkpoint) -> None:
+        # What the old origin released stays as evidence.
+        file.rename(file.with_name(f"{file.name}.{held.origin.rpartition('/')[2]}"))
+
+    work = Watch(lambda: pin().read(), keys, accepted=lambda note: pin().advance(note), succeeded=aside)
     said = float("-inf")
     while True:
         try:
@@ -65,7 +80,7 @@ def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, on
                     if work.state.finding is not None:
                         return BAD
                     if ended and once:
-                        return GOOD
+                        return BAD if any(each.held for each in work.state.restored) else GOOD
                     if ended:
                         time.sleep(POLL_S)
         except psycopg.OperationalError as error:
@@ -81,10 +96,16 @@ def told(state: MonitorState) -> str:
     if state.finding is not None:
         found = state.finding
         return f"BAD: from entry {found.index} on: {found.what}: {found.message} (seen {_time(found.found_at)})"
+    told_before = "".join(f"; {_restored(each)}" for each in state.restored)
     return (
         f"good: {state.passed_size} entries re-hashed to every root, checkpoints consistent up to size "
-        f"{state.checkpoint}, as of {_time(state.began_at)}, pass {state.passes}"
+        f"{state.checkpoint}, as of {_time(state.began_at)}, pass {state.passes}{told_before}"
     )
+
+
+def _restored(each: Restoration) -> str:
+    said = f"RESTORED: entries before {each.index} were first published as {each.old}, the log is {each.new} since"
+    return f"{said}, and LOST are entries {each.index} to {each.held - 1} that were seen here" if each.held else said
 
 
 def _time(at: int | None) -> str:

@@ -36,6 +36,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Database connections that reading uses at most."""
     workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
     """Jobs that this process does at once; 0 leaves them to `caseledger work`."""
+    upload_max_gib: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 128
+    """GiB that an upload takes at most."""
+    upload_max_files: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    """Files that an upload takes at most."""
+    case_max_gib: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 512
+    """GiB that a case holds at most: its records, and uploads under way."""
+    case_max_files: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 400_000
+    """Files that a case holds at most, likewise."""
+    uploads_at_once: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
+    """Uploads that this process takes in at once."""
+    upload_min_bytes_s: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 1024
+    """Bytes a second that an upload has to bring on average, over each minute of waiting for it."""
     drain_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     """Seconds that requests under way are given to end when the service stops."""
     witnesses: Path | None = None

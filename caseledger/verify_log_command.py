@@ -1,28 +1,25 @@
-"""`caseledger verify --log`: verifies every entry of a log up to a checkpoint, on all cores.
+"""`caseledger verify --log`: verifies every entry of a log up to a checkpoint, on all cores."""
 
-Processes are spawned, so that they hold nothing but what they are sent; each reads its own segments from the source.
-"""
-
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
 from caseledger.log_sources import DatabaseSource, DirectorySource, HttpSource, Source, envelopes_at, tiles_at
+from caseledger.scanning import scanned
 from caseledger.verify_command import NOT_VERIFIED, UNUSABLE, VERIFIED, human, read_keys, read_limited
 from domain.errors import CaseLedgerError, InvalidInput
 from domain.ledger.checkpoint import read_unverified
 from domain.ledger.cosignature_policy import MAX_POLICY_BYTES, parse_policy
 from domain.ledger.log_report import LogReport
 from domain.ledger.note import MAX_NOTE_BYTES
-from domain.ledger.verify_log import MAX_OPENINGS_BYTES, LogVerification, read_openings
-from domain.ledger.verify_segment import Segment, Task, scan
+from domain.ledger.openings import MAX_OPENINGS_BYTES, read_openings
+from domain.ledger.tree import MAX_SIZE
+from domain.ledger.verify_log import LogVerification
 
 MAX_TOKEN_BYTES = 4096
 
@@ -79,15 +76,21 @@ def verify(source: Source, wanted: Wanted, openings: Callable[[], bytes] | None 
     keys = read_keys(wanted.keys)
     policy = None if wanted.witnesses is None else parse_policy(read_limited(wanted.witnesses, MAX_POLICY_BYTES + 1))
     older = None if wanted.since is None else read_limited(wanted.since, MAX_NOTE_BYTES + 1)
-    if wanted.checkpoint is not None:
-        note = read_limited(wanted.checkpoint, MAX_NOTE_BYTES + 1)
-    else:
-        note = source.checkpoint(keys.post_quantum if keys is not None else ())
+    note = None if wanted.checkpoint is None else read_limited(wanted.checkpoint, MAX_NOTE_BYTES + 1)
+    if keys is not None and keys.others:
+        # Of several logs' keys, those of the log that this is by now; the others' are for what was there before it.
+        keys = keys.of(read_unverified(source.checkpoint() if note is None else note).origin) or keys
+    up_to = MAX_SIZE if note is None else read_unverified(note).size
+    # Before the newest one, so that it is not of a larger tree, however the log grows meanwhile.
+    quantum = source.post_quantum(keys.post_quantum, up_to) if keys is not None and keys.post_quantum else None
+    note = source.checkpoint() if note is None else note
     disclosed = read_openings(_openings(source, wanted.openings, openings))
     key_entries = envelopes_at(source, disclosed, read_unverified(note).size)
-    verification = LogVerification(note, keys, older=older, openings=disclosed, key_entries=key_entries, policy=policy)
+    verification = LogVerification(
+        note, keys, older=older, openings=disclosed, key_entries=key_entries, policy=policy, post_quantum=quantum
+    )
     tasks = verification.tasks()
-    with _scanned(source, tasks, wanted.jobs or os.cpu_count() or 1) as segments:
+    with scanned(source, tasks, wanted.jobs or os.cpu_count() or 1) as segments:
         for segment in segments:
             verification.add(segment)
             if verification.failed:
@@ -123,29 +126,3 @@ def choose(database: str | None, tiles: str | None, token: Path | None, wanted: 
 
     with own_log.place(database) as own:
         return run(DatabaseSource(own.url), wanted, openings=own.openings)
-
-
-_source: Source | None = None
-_size = 0
-
-
-def _begin(source: Source, size: int) -> None:
-    global _source, _size
-    _source, _size = source, size
-
-
-def _scan(task: Task) -> Segment:
-    assert _source is not None  # noqa: S101 - set where the process began
-    return scan(task, _source.envelopes(task.start, task.stop, _size))
-
-
-@contextmanager
-def _scanned(source: Source, tasks: list[Task], jobs: int) -> Iterator[Iterator[Segment]]:
-    """The segments in order, scanned in this process when one is enough; processes end with the block."""
-    size = tasks[-1].stop if tasks else 0
-    if jobs == 1 or len(tasks) < 2:
-        _begin(source, size)
-        yield map(_scan, tasks)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(tasks)), _begin, (source, size)) as pool:
-        yield pool.imap(_scan, tasks)

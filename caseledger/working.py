@@ -1,12 +1,19 @@
 """What works in the background: the log leads to jobs, and workers do them. In `serve`, and alone in `work`."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import structlog
 
 from application.automation import AutomationLoop
 from application.jobs import AFTER_A_RECORD, PREPARATION, TO_LOOK_AT, Workers
 from application.preparing import Preparing
+from application.sandbox import Sandbox
 from application.service import Service
+from domain.errors import CaseLedgerError
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -23,6 +30,8 @@ def working(conninfo: str, service: Service, workers: int) -> Iterator[None]:
         ]
     for loop in loops:
         loop.start()
+    # Beside the start, which waits for nothing that a worker's start takes.
+    threading.Thread(target=_tell_bounds, args=(service.sandbox,), name="sandbox-probe", daemon=True).start()
     try:
         for crew in crews:
             crew.start()
@@ -33,3 +42,14 @@ def working(conninfo: str, service: Service, workers: int) -> Iterator[None]:
         preparing.stop()
         for crew in crews:
             crew.stop()
+
+
+def _tell_bounds(sandbox: Sandbox) -> None:
+    """Say at start what the workers that decode hostile content could reach."""
+    try:
+        found = sandbox.bounds()
+    except (CaseLedgerError, OSError) as error:
+        log.warning("sandbox.untried", error=type(error).__name__)
+        return
+    weaker = (found.network, found.files) != ("closed", "closed")
+    (log.warning if weaker else log.info)("sandbox.bounds", network=found.network, files=found.files)

@@ -13,6 +13,8 @@
     |   |-- MalformedBody           not the JSON, or not the shape, that is expected
     |   |-- ControlCharacter        a control character inside a text
     |   |-- TooLarge                a field, statement, payload or file above its bound
+    |   |-- QuotaExceeded           more than an upload, or a case, may take up
+    |   |-- TooSlow                 a sender keeps a connection and hardly sends
     |   |-- TruncatedUpload         fewer bytes arrived than were announced
     |   |-- DigestMismatch          the bytes are not those that were announced
     |   |-- UnsafePath              a file's path is absolute, or climbs out of its folder
@@ -41,6 +43,7 @@
     |   |-- StaleRevision           the stream has moved since it was read
     |   |-- GuardBroken             something the decision relied on has changed
     |   |-- OffsetMismatch          a transfer goes on at another byte than the one where it broke
+    |   |-- OtherContent            another file came under this id before
     |   |-- UploadBusy              the upload is being finished by another request
     |   `-- IdempotencyKeyReused    the same key came with another request
     |-- BadToken                    the bearer token is missing, malformed, expired or not ours
@@ -65,6 +68,7 @@
     |-- SubjectErased               the data was erased; the entry and its proof remain
     |-- UnknownTopic                the log holds a kind of event that this version does not know
     |-- Unavailable                 try again later
+    |   |-- UploadsFull             as many uploads are taken in at once as may be
     |   |-- QueueFull               more appends wait than the bound allows
     |   `-- DatabaseUnavailable     the database did not answer in time
     `-- Misconfigured               a setting, key file or data directory is unusable
@@ -154,6 +158,18 @@ class TooLarge(InvalidInput):
     """A field, statement, payload or file is above its bound."""
 
     code = "too-large"
+
+
+class QuotaExceeded(InvalidInput):
+    """The upload, or the case, would take up more than it may."""
+
+    code = "quota-exceeded"
+
+
+class TooSlow(InvalidInput):
+    """The content arrives too slowly."""
+
+    code = "too-slow"
 
 
 class TruncatedUpload(InvalidInput):
@@ -333,6 +349,12 @@ class OffsetMismatch(Conflict):
         self.expected = expected
 
 
+class OtherContent(Conflict):
+    """Another file came under this id before."""
+
+    code = "other-content"
+
+
 class UploadBusy(Conflict):
     """The upload is being finished by another request."""
 
@@ -438,6 +460,15 @@ class PayloadAltered(IntegrityFailure):
 
     code = "payload-altered"
 
+    def __init__(self, message: str | None = None, *, index: int | None = None, revision: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+        self.revision = revision
+
+    def at(self, index: int, revision: int) -> "PayloadAltered":
+        """The same of an entry, by its index in the log and its stream's revision."""
+        return PayloadAltered(f"entry {index}, revision {revision}: {self}", index=index, revision=revision)
+
 
 class BlobAltered(IntegrityFailure):
     """A stored blob is not the content that its address names."""
@@ -479,6 +510,12 @@ class Unavailable(CaseLedgerError):
     """Not available right now; try again later."""
 
     code = "unavailable"
+
+
+class UploadsFull(Unavailable):
+    """As many uploads are being taken in as the service takes at once."""
+
+    code = "uploads-full"
 
 
 class QueueFull(Unavailable):

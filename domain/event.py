@@ -18,14 +18,14 @@ SubjectClass = Literal["case", "record", "patient", "accountability", "specialis
 (which outlives the case's), of a specialist, or of a signing key's history."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Something that happened; immutable."""
 
 
 E = TypeVar("E", bound=Event)
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
+class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the log says beside the event. Times in microseconds UTC."""
 
     actor: str
@@ -62,6 +62,7 @@ class Register:
     def __init__(self) -> None:
         self._by_topic: dict[str, Registration[Event]] = {}
         self._by_type: dict[type[Event], Registration[Event]] = {}
+        self._decode: dict[str, Callable[[bytes], Event]] = {}
 
     def add(self, topic: str, subject: SubjectClass) -> Callable[[type[E]], type[E]]:
         """Class decorator: registers an event type under its topic."""
@@ -71,6 +72,7 @@ class Register:
             if topic in self._by_topic or type_ in self._by_type:
                 raise ValueError(f"{topic} is registered twice")
             self._by_topic[topic] = self._by_type[type_] = registration
+            self._decode[topic] = msgspec.json.Decoder(type_).decode
             return type_
 
         return register
@@ -101,9 +103,9 @@ class Register:
             UnknownTopic: no such topic.
             MalformedBody: the payload does not have the topic's shape.
         """
-        registration = self.named(topic)
+        registration = self._by_topic.get(topic) or self.named(topic)
         try:
-            event = msgspec.json.decode(payload, type=registration.type)
+            event = self._decode[topic](payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise MalformedBody(f"the payload is not one of {topic}") from None
         return event if registration.upcast is None else registration.upcast(event)

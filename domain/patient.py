@@ -1,5 +1,7 @@
 """A patient: one stream above all of a person's cases."""
 
+import unicodedata
+
 from domain.event import Event, register
 from domain.values import Day, Identifier, Line
 
@@ -12,3 +14,16 @@ class PatientRegistered(Event, frozen=True, kw_only=True):
     account: Identifier
     name: Line
     born_on: Day
+
+
+def likenesses(account: str, name: str, born_on: str) -> tuple[str, str]:
+    """What two entries of one person are likely to share: the account; or the day of birth and the words of the name.
+
+    The words are compared without case, accents, punctuation and order: "MÜLLER, Anna-Lena" is "Anna Lena Muller".
+    """
+    plain = "".join(
+        each if each.isalnum() else " "
+        for each in unicodedata.normalize("NFKD", name).casefold()
+        if not unicodedata.combining(each)
+    )
+    return f"account {account}", f"person {born_on} {' '.join(sorted(plain.split()))}"

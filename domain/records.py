@@ -47,7 +47,8 @@ class RecordKind(StrEnum):
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file of a record: original name, SHA-256 (hex) and length in bytes of its plaintext, what it is.
 
-    `header` is there for a readable DICOM file; `reason` says why a DICOM file has none.
+    `header` is there for a readable DICOM file; `reason` says why a DICOM file has none. `name_bytes` (hex) are those
+    that the name was read from, where what it was written in had to be guessed.
     """
 
     name: str
@@ -56,6 +57,9 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     media_type: Annotated[str, msgspec.Meta(max_length=64)]
     header: InstanceHeader | None = None
     reason: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    name_bytes: Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{2})+\Z", max_length=4096)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -109,9 +109,17 @@ def approve(state: ServiceKey, actor: str, role: str) -> ServiceKeyEnrolled:
 
 
 def revoke(
-    state: ServiceKey, role: str, reason: RevocationReason, compromised_since: int | None, now: int
+    state: ServiceKey,
+    role: str,
+    reason: RevocationReason,
+    compromised_since: int | None,
+    now: int,
+    *,
+    in_use: bool = True,
 ) -> KeyRevoked:
     """Decide on a revocation. A key that the log signs with is replaced first: without one nothing could be appended.
+
+    `in_use` is false for a key of an origin that the log had before a restore: nothing is signed with it any more.
 
     Raises:
         WrongRole: not a role that approves keys.
@@ -122,7 +130,7 @@ def revoke(
         raise WrongRole(f"a service key is revoked by {' or '.join(APPROVERS)}")
     if state.status == "revoked":
         raise AlreadyDone("this key is revoked already")
-    if state.status == "enrolled" and state.purpose != "witness":
+    if in_use and state.status == "enrolled" and state.purpose != "witness":
         raise AlreadyDone("the log signs with this key: replace it first, then revoke it")
     check_since(compromised_since, now)
     return KeyRevoked(key=state.key, reason=reason, compromised_since=compromised_since)

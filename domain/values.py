@@ -9,6 +9,8 @@ _TEXT = r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]*\Z"
 _LINE = r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z"
 
 Line = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=_LINE)]
+SourceReference = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=_LINE)]
+"""What another system calls a case. It may be personal, so it stands nowhere in clear."""
 Text = Annotated[str, msgspec.Meta(max_length=20_000, pattern=_TEXT)]
 RequiredText = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000, pattern=_TEXT)]
 Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-z][0-9a-z._-]{0,63}\Z")]
@@ -38,9 +40,11 @@ Role = Literal[
     "oncologist",
     "compliance",
     "administrator",
+    "witness",
     "service",
 ]
-"""Who acts; `service` is the service itself, in checks and timers that nobody started by hand."""
+"""Who acts; `service` is the service itself, in checks and timers that nobody started by hand. A `witness` reads the
+log as such, and nothing else."""
 
 Organ = Literal[
     "liver",

@@ -103,7 +103,8 @@ def rebuild(
     Raises:
         Unavailable: another rebuild runs, or readers did not let go of the old tables; the live views are as they were.
     """
-    with psycopg.connect(owner_url, autocommit=True) as connection:
+    # Nothing is lost by a crash before the swap: a rebuild begins anew. The swap's own commit flushes what came before.
+    with psycopg.connect(owner_url, autocommit=True, options="-c synchronous_commit=off") as connection:
         if connection.execute("SELECT pg_try_advisory_lock(hashtextextended('caseledger/rebuild', 0))").fetchone() != (
             True,
         ):
@@ -146,6 +147,7 @@ def _swap_patiently(
 def _swap(connection: psycopg.Connection, replay: _Replay, projections: Sequence[Projection[Any]]) -> list[Comparison]:
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '5s'")
+        connection.execute("SET LOCAL synchronous_commit = on")
         # In the order of names, as everybody does who locks several.
         live = {
             each.name: folded_to(connection, each, lock=True)

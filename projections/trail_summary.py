@@ -18,6 +18,8 @@ def _summary(event: Event) -> str:
     match event:
         case e.CaseOpened():
             return f"{_words(event.reason)}; {_words(event.organ)}; {event.diagnosis} ({event.home_country})"
+        case e.CaseImported():
+            return f"from another system, as {event.reference} (line {event.line} of file {event.file_sha256[:16]})"
         case e.OriginalVerdictRecorded():
             return f"{_words(event.verdict)}, said {event.centre} on {event.decided_on}"
         case e.DisclaimerAcknowledged():

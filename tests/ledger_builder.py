@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from domain.event import Event, encode
 from domain.ledger import bundle, dsse, encoding, sealing
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import Checkpoint, sign
 from domain.ledger.keys import key_id, proof_of_possession_message
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.statement import Statement
-from domain.ledger.tree import BatchProver, Frontier, leaf_hash
+from domain.ledger.tree import Frontier, leaf_hash
 from domain.ledger.verify_trust import TrustedKeys
 from domain.signing_key import KeyEnrolled, KeyEnrolmentRequested
 

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get, post, put
 from litestar.params import JSONBody, QueryParameter
 
-from api.answers import Written, etag, on_case, written
+from api.answers import Written, beside_cases, etag, on_case, written
 from api.ask import Asked
 from api.paths import Id
 from api.problems import Told
@@ -38,7 +38,8 @@ class OpenCaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 @post("/cases", operation_id="openCase", tags=["Cases"], **WRITE)
 def open_case(making: Asked, data: JSONBody[OpenCaseBody]) -> Response[Written]:
     """Open a case: by its patient, or by a coordinator for them."""
-    outcome = making.service.cases.open(making.by, data.case, data.patient)
+    opening = making.service.cases.open
+    outcome = beside_cases(making, "case", None, lambda: opening(making.by, data.case, data.patient))
     return written(outcome, status=201, location=f"/cases/{outcome.stream.removeprefix('case-')}")
 
 
@@ -106,7 +107,8 @@ def get_case(reading: Asked, case: Id) -> Response[CaseShown]:
     if state is not None and state.unchecked_imaging():
         with service.pool.connection() as connection:
             failed = given_up(connection, case)
-    shown = case_shown(view, view.last_index + 1, reading.by.role, "failed" if failed else None)
+    position = view.last_index + 1
+    shown = case_shown(view, position, reading.by.actor(), reading.by.now, "failed" if failed else None)
     return Response(shown, headers={"ETag": etag(view.revision)})
 
 

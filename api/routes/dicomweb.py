@@ -1,7 +1,6 @@
 """STOW-RS (DICOM PS3.18 10.5): instances come in as a scanner's archive or a viewer sends them."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -12,9 +11,9 @@ from litestar.openapi import ResponseSpec
 from api.answers import on_case
 from api.ask import Ask, Asked, Http
 from api.paths import Id
-from api.routes.spec import ASIDE
-from api.routes.transfers import UPLOAD_THREADS
-from api.streaming import taken_in
+from api.routes.spec import TAKING
+from api.routes.transfers import UPLOAD_PLACES
+from api.streaming import Places, taken_in
 from application.outcome import Outcome
 from application.records.multipart import Multipart, parameters
 from application.records.stow import DICOM, Said
@@ -28,7 +27,7 @@ _CLASS, _INSTANCE, _REASON, _RETRIEVE = "00081150", "00081155", "00081197", "000
 _SPEC: dict[str, Any] = {
     "tags": ["DICOMweb"],
     "request_max_body_size": None,
-    "responses": ASIDE["responses"]
+    "responses": TAKING["responses"]
     | {
         202: ResponseSpec(bytes, description="Some instances are stored, and some are not.", media_type=JSON),
     },
@@ -39,7 +38,7 @@ _SPEC: dict[str, Any] = {
 
 @post("/dicomweb/cases/{case:str}/studies", operation_id="storeInstances", **_SPEC)
 async def store_instances(request: Http, reading: Asked, case: Id) -> Response[bytes]:
-    """Store instances, as one record that is in the log when this answers.
+    """Store instances, as one record a study, all of them in the log when this answers.
 
     Where none could be stored, the answer is 409 with the same kind of content, and no problem document.
     """
@@ -72,18 +71,18 @@ async def _store(request: Http, reading: Ask, case: str, upload: str | None, stu
     media_type, given = parameters(request.headers.get("content-type", ""))
     if media_type != "multipart/related" or given.get("type", DICOM).lower() != DICOM:
         raise HTTPException(status_code=415)
-    threads: ThreadPoolExecutor = request.app.state[UPLOAD_THREADS]
+    places: Places = request.app.state[UPLOAD_PLACES]
     receiving, what = reading.service.receiving, "record" if upload is None else "upload"
 
     def take(chunks: Iterator[bytes]) -> tuple[list[Said], Outcome | None]:
         body = Multipart(chunks, given.get("boundary", ""))
         return on_case(reading, case, what, lambda: receiving.store(reading.by, case, upload, body, study))
 
-    said, outcome = await taken_in(request, threads, take)
+    said, outcome = await taken_in(request, places, take)
     headers = {}
-    for event in outcome.events if outcome is not None else ():
-        if isinstance(event, RecordReceived):
-            headers["Content-Location"] = f"/cases/{case}/records/{event.record}"
+    records = [each.record for each in (outcome.events if outcome else ()) if isinstance(each, RecordReceived)]
+    if len(records) == 1:
+        headers["Content-Location"] = f"/cases/{case}/records/{records[0]}"
     stored = sum(each.reason is None for each in said)
     status = 200 if stored == len(said) else 202 if stored else 409
     return Response(msgspec.json.encode(_dataset(said)), status_code=status, headers=headers, media_type=JSON)

@@ -4,13 +4,12 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import JSONBody
 
-from api.answers import Written, written
+from api.answers import Written, beside_cases, written
 from api.ask import Asked
 from api.clock import Instant, instant, instant_or_none, micros
 from api.paths import Id
 from api.routes.spec import READ, WRITE
 from api.shown import KeyShown, ServiceKeyShown, SuspectShown
-from application.outcome import Outcome
 from application.specialists import SpecialistInput
 from domain.errors import KeyNotFound
 from domain.service_key import Purpose, VerifierKeyText
@@ -50,7 +49,10 @@ class ServiceKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 @post("/keys", operation_id="proposeKey", tags=["People"], **WRITE)
 def propose_key(making: Asked, data: JSONBody[KeyBody]) -> Response[Written]:
     """Propose one's own signing key, with proof that one holds it."""
-    outcome = making.service.signing_keys.request(making.by, data.public_key, data.possession)
+    keys = making.service.signing_keys
+    outcome = beside_cases(
+        making, "key-proposal", None, lambda: keys.request(making.by, data.public_key, data.possession)
+    )
     return written(outcome, status=201, location=f"/keys/{outcome.stream.removeprefix('key-')}")
 
 
@@ -76,24 +78,23 @@ def get_key(reading: Asked, key: Id) -> KeyShown:
 @post("/keys/{key:str}/approval", operation_id="approveKey", tags=["People"], status_code=200, **WRITE)
 def approve_key(making: Asked, key: Id) -> Response[Written]:
     """Approve somebody else's key; by compliance or an administrator. A key of the log's own is in use from then on."""
-    if _is_service_key(making, key):
-        return written(making.service.service_keys.approve(making.by, key))
-    return written(making.service.signing_keys.approve(making.by, key))
+    keys = making.service.service_keys if _is_service_key(making, key) else making.service.signing_keys
+    return written(beside_cases(making, "key-approval", key, lambda: keys.approve(making.by, key)))
 
 
 @post("/keys/{key:str}/rotation", operation_id="rotateKey", tags=["People"], status_code=200, **WRITE)
 def rotate_key(making: Asked, key: Id, data: JSONBody[RotationBody]) -> Response[Written]:
     """Put another enrolled key of one's own in place of this one, which signs nothing from then on."""
-    return written(making.service.signing_keys.rotate(making.by, key, data.successor))
+    keys = making.service.signing_keys
+    return written(beside_cases(making, "key-rotation", key, lambda: keys.rotate(making.by, key, data.successor)))
 
 
 @post("/keys/{key:str}/revocation", operation_id="revokeKey", tags=["People"], status_code=200, **WRITE)
 def revoke_key(making: Asked, key: Id, data: JSONBody[RevocationBody]) -> Response[Written]:
     """Revoke a key: its owner, compliance or an administrator. What it signed in the doubtful time is flagged."""
     since = None if data.compromised_since is None else micros(data.compromised_since)
-    if _is_service_key(making, key):
-        return written(making.service.service_keys.revoke(making.by, key, data.reason, since))
-    return written(making.service.signing_keys.revoke(making.by, key, data.reason, since))
+    keys = making.service.service_keys if _is_service_key(making, key) else making.service.signing_keys
+    return written(beside_cases(making, "key-revocation", key, lambda: keys.revoke(making.by, key, data.reason, since)))
 
 
 @get("/keys/{key:str}/suspects", operation_id="getSuspects", tags=["People"], **READ)
@@ -110,8 +111,12 @@ def get_suspects(reading: Asked, key: Id) -> list[SuspectShown]:
 @post("/service-keys/proposals", operation_id="proposeServiceKey", tags=["People"], **WRITE)
 def propose_service_key(making: Asked, data: JSONBody[ServiceKeyBody]) -> Response[Written]:
     """Propose a witness's key, or one to replace a key of the log's own; by an administrator."""
-    outcome: Outcome = making.service.service_keys.propose(
-        making.by, data.purpose, data.vkey, data.replaces, data.possession
+    keys = making.service.service_keys
+    outcome = beside_cases(
+        making,
+        "key-proposal",
+        None,
+        lambda: keys.propose(making.by, data.purpose, data.vkey, data.replaces, data.possession),
     )
     return written(outcome, status=201, location=f"/keys/{outcome.stream.removeprefix('key-')}")
 
@@ -139,7 +144,8 @@ def _is_service_key(asked: Asked, key: str) -> bool:
 @post("/specialists", operation_id="registerSpecialist", tags=["People"], **WRITE)
 def register_specialist(making: Asked, data: JSONBody[SpecialistInput]) -> Response[Written]:
     """Admit a specialist on evidence; by an administrator."""
-    return written(making.service.specialists.register(making.by, data), status=201)
+    specialists = making.service.specialists
+    return written(beside_cases(making, "specialist", None, lambda: specialists.register(making.by, data)), status=201)
 
 
 HANDLERS = [

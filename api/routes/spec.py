@@ -13,6 +13,7 @@ _WHEN = {
     401: "No good bearer token.",
     403: "Refused by a rule: role, relation to the case, consent, or signature.",
     404: "Nothing of that name.",
+    408: "The content arrives too slowly.",
     409: "The case, or something that this relied on, does not allow it as it stands.",
     410: "Erased, or expired.",
     412: "The case has moved since the revision in If-Match; the problem says to where, and what moved it.",
@@ -46,7 +47,7 @@ DERIVED: dict[str, Any] = {
 """A read of what is worked out from content, which may defy that."""
 WRITE: dict[str, Any] = {
     "sync_to_thread": True,
-    "responses": _problems(*_WHEN),
+    "responses": _problems(*(each for each in _WHEN if each != 408)),
     "response_headers": [
         ResponseHeader(name="ETag", description="The new revision.", documentation_only=True),
         ResponseHeader(
@@ -57,5 +58,10 @@ WRITE: dict[str, Any] = {
     ],
 }
 """A write to the log."""
-ASIDE: dict[str, Any] = {"sync_to_thread": True, "responses": _problems(*(each for each in _WHEN if each != 428))}
+ASIDE: dict[str, Any] = {
+    "sync_to_thread": True,
+    "responses": _problems(*(each for each in _WHEN if each not in (408, 428))),
+}
 """A change beside the log: an upload under way, which no Idempotency-Key is needed for."""
+TAKING: dict[str, Any] = {"responses": ASIDE["responses"] | _problems(408)}
+"""Bytes of an upload."""

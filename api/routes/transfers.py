@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, head, patch, post
@@ -13,15 +12,15 @@ from litestar.params import HeaderParameter
 from api.answers import on_case
 from api.ask import Ask, Asked, Http
 from api.paths import Id
-from api.routes.spec import ASIDE, READ
+from api.routes.spec import ASIDE, READ, TAKING
 from api.showing import transfer_shown
 from api.shown import TransferShown
-from api.streaming import announced_sha256, file_name, taken_in
+from api.streaming import Places, announced_sha256, file_name, taken_in
 from application.records.parts import PartKind
 from application.records.resumable import PartStatus
 from domain.errors import InvalidInput, PreconditionRequired
 
-UPLOAD_THREADS = "upload_threads"
+UPLOAD_PLACES = "upload_places"
 """Key of the application's state: the threads that take uploads in."""
 UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET = "upload-complete", "upload-length", "upload-offset"
 PARTIAL = "application/partial-upload"
@@ -46,9 +45,7 @@ async def begun_transfer(
     """Begin a transfer with what the body has of it; `content` is the Content-Digest, if there is one."""
     complete, length = _flag(request), _number(request, UPLOAD_LENGTH)
     name = file_name(disposition)
-    sha256 = announced_sha256(request.headers.get("repr-digest"))
-    if complete and sha256 is None:
-        sha256 = announced_sha256(content)
+    sha256 = announced_sha256(request.headers.get("repr-digest"), content if complete else None)
     receiving = reading.service.receiving
     begun: list[str] = []
 
@@ -71,7 +68,7 @@ async def begun_transfer(
     operation_id="addArchive",
     tags=["Records"],
     request_max_body_size=None,
-    responses=ASIDE["responses"],
+    responses=TAKING["responses"],
 )
 async def add_archive(
     request: Http,
@@ -120,7 +117,7 @@ async def get_transfer_offset(reading: Asked, case: Id, upload: Id, transfer: Id
     operation_id="continueTransfer",
     tags=["Records"],
     request_max_body_size=None,
-    responses=ASIDE["responses"],
+    responses=TAKING["responses"],
 )
 async def continue_transfer(
     request: Http,
@@ -169,8 +166,8 @@ async def cancel_transfer(reading: Asked, case: Id, upload: Id, transfer: Id) ->
 
 
 async def _taken_in(request: Http, take: Any) -> PartStatus:
-    threads: ThreadPoolExecutor = request.app.state[UPLOAD_THREADS]
-    status: PartStatus = await taken_in(request, threads, take)
+    places: Places = request.app.state[UPLOAD_PLACES]
+    status: PartStatus = await taken_in(request, places, take)
     return status
 
 

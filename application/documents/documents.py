@@ -1,5 +1,6 @@
 """The use case: what a record's documents were found to be, and what kind of record a coordinator says it is."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -13,7 +14,9 @@ from application.records.blob_keys import BlobKeys
 from application.records.intake import read_manifest
 from application.records.vault import Vault
 from application.request import Request
+from application.room import Room
 from application.sandbox import Sandbox
+from application.standing import Standing
 from domain.case.actor import require_coordinator
 from domain.case.commands import ClassifyRecord, ClassifyRecordInput
 from domain.case.events import Marker, RecordKind
@@ -57,6 +60,7 @@ class Documents:
         blob_keys: BlobKeys,
         derived: Derived,
         sandbox: Sandbox,
+        room: Room,
     ) -> None:
         self._cases = cases
         self._accesses = accesses
@@ -64,6 +68,7 @@ class Documents:
         self._blob_keys = blob_keys
         self._derived = derived
         self._sandbox = sandbox
+        self._room = room
 
     def facts(self, request: Request, case: str, record: str) -> RecordFacts:
         """What the documents of a record were found to be, worked out now where it has not been.
@@ -72,8 +77,11 @@ class Documents:
             CaseNotFound, NotFound, SubjectErased; WrongRole, MissingConsent, WrongPhase: refused, and recorded.
             BlobAltered, Unavailable.
         """
+        standing = Standing(self._accesses, request, case, "record", record)
         access = self._accesses.read(request, case, "record", record)
-        return self._facts(access.case.state, record)
+        facts = self._asked(access.case.state, record, standing)
+        standing()
+        return facts
 
     def make(self, case: str, record: str) -> RecordFacts:
         """The same for a job: nobody's access is asked here.
@@ -97,29 +105,41 @@ class Documents:
         found = None
         known = state.records.get(record)
         if known is not None and known.kind != "imaging" and not known.quarantined:
-            found = self._facts(state, record)
+            found = self._asked(state, record)
         command = _command(record, sent, found)
         return self._cases.act(request, case, lambda state: command)
 
-    def _facts(self, state: CaseState, record: str) -> RecordFacts:
-        known = state.records.get(record)
-        if known is None or known.kind == "imaging":
-            raise NotFound("the case has no such record of documents")
-        kept = self._derived.load(record, "documents")
+    def _asked(self, state: CaseState, record: str, go_on: Callable[[], None] = lambda: None) -> RecordFacts:
+        """The facts for a request, which waits for no more than a few others to be worked out."""
+        kept = self._kept(_digest(state, record), record)
         if kept is not None:
-            facts = msgspec.json.decode(kept, type=RecordFacts)
-            if facts.version == VERSION and facts.manifest_sha256 == known.manifest_sha256:
-                return facts
-        manifest = read_manifest(self._vault, record, self._blob_keys.of(record), known.manifest_sha256)
-        facts, final = self._inspected(record, known.manifest_sha256, manifest)
+            return kept
+        with self._room.taken():
+            return self._facts(state, record, go_on)
+
+    def _facts(self, state: CaseState, record: str, go_on: Callable[[], None] = lambda: None) -> RecordFacts:
+        digest = _digest(state, record)
+        kept = self._kept(digest, record)
+        if kept is not None:
+            return kept
+        manifest = read_manifest(self._vault, record, self._blob_keys.of(record), digest)
+        facts, final = self._inspected(record, digest, manifest, go_on)
         if final:
             self._derived.keep(record, "documents", msgspec.json.encode(facts))
         return facts
 
-    def _inspected(self, record: str, digest: str, manifest: Manifest) -> tuple[RecordFacts, bool]:
+    def _kept(self, digest: str, record: str) -> RecordFacts | None:
+        kept = self._derived.load(record, "documents")
+        facts = None if kept is None else msgspec.json.decode(kept, type=RecordFacts)
+        return facts if facts is not None and (facts.version, facts.manifest_sha256) == (VERSION, digest) else None
+
+    def _inspected(
+        self, record: str, digest: str, manifest: Manifest, go_on: Callable[[], None]
+    ) -> tuple[RecordFacts, bool]:
         files: list[FileFacts] = []
         final = True
         for file in manifest.files[:FILES]:
+            go_on()
             facts, late = self._document(record, file)
             final = final and not late
             files.append(FileFacts(sha256=file.sha256, facts=facts))
@@ -149,6 +169,18 @@ class Documents:
                 pass  # what does not have the form of facts is none
         told = "The file could not be read within bounds of memory and time: please send it again, as a plain PDF."
         return _failed("DOC_UNREADABLE", told, answer.died, ""), answer.died == "late"
+
+
+def _digest(state: CaseState, record: str) -> str:
+    """Digest of the manifest of a record of documents.
+
+    Raises:
+        NotFound: the case has no such record.
+    """
+    known = state.records.get(record)
+    if known is None or known.kind == "imaging":
+        raise NotFound("the case has no such record of documents")
+    return known.manifest_sha256
 
 
 def _failed(code: str, told: str, value: str, limit: str) -> DocumentFacts:

@@ -113,7 +113,7 @@ class Appender:
             batch, ended = self._take()
             if batch:
                 self._settle(batch)
-                self._store_tiles()
+                self._store_derived()
 
     def _take(self) -> tuple[list[_Waiting], bool]:
         """What waits, up to a batch, as soon as anything does; and whether that was the last."""
@@ -147,7 +147,7 @@ class Appender:
         try:
             answers = self._writer.commit([each.append for each in batch])
         except IntegrityFailure as error:
-            log.critical("append.stopped", code=error.code)
+            log.critical("append.stopped", code=error.code, reason=str(error))
             with self._guard:
                 self._stopped = error
             _refuse(batch, error)
@@ -171,9 +171,10 @@ class Appender:
             else:
                 each.future.set_result(answer)
 
-    def _store_tiles(self) -> None:
-        """Derived data, after everybody has been answered; what fails now is made up for after a later batch."""
+    def _store_derived(self) -> None:
+        """What anybody could make again, after everybody has been answered; what fails now is made up for later."""
         try:
+            self._writer.store_note()
             self._writer.store_tiles()
         except Exception as error:  # noqa: BLE001 - the thread outlives it
             self._writer.disconnect()

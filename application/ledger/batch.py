@@ -33,8 +33,9 @@ from domain.errors import (
     SubjectErased,
     WrongOrigin,
 )
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import Checkpoint
-from domain.ledger.tree import BatchProver, Frontier
+from domain.ledger.tree import Frontier
 
 _SQL = sql.beside(__file__)
 
@@ -153,9 +154,9 @@ def _head(row: TupleRow | None, origin: str, last: Checkpoint | None) -> tuple[F
         raise WrongOrigin
     # Between batches the head may only grow: a database set back while we run is noticed here.
     if last is not None and head.size < last.size:
-        raise HeadBehindPin
+        raise HeadBehindPin(f"the database went back: the head is of {head.size} entries, and was of {last.size}")
     if last is not None and head.size == last.size and head.root() != last.root:
-        raise HeadForked
+        raise HeadForked(f"the tree of {head.size} entries has another root than before")
     return head, row[3]
 
 

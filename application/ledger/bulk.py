@@ -19,7 +19,7 @@ import msgspec
 import psycopg
 import structlog
 
-from application.ledger.bulk_sealing import Job, Result, begin, seal_jobs
+from application.ledger.bulk_sealing import Job, Result, begin, ready, seal_jobs
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.entries import Append, Appended, Guard, IdempotencyKey, SealedEntry
 from application.ledger.keyring import Keyring
@@ -29,7 +29,7 @@ from application.ledger.writer import Writer
 from domain.errors import CaseLedgerError, DatabaseUnavailable, IntegrityFailure, SignatureRefused
 from domain.event import encode, register
 from domain.ledger.signatures import REQUIRED_ROLE
-from domain.ledger.statement import peek_statement
+from domain.ledger.statement import peek_statements
 
 BATCH = 4096
 """Entries a transaction."""
@@ -76,13 +76,13 @@ class Bulk:
         self._writer = Writer(conninfo, origin, checkpoints, bulk=True)
         self._count = processes or os.cpu_count() or 1
         # Spawned, so that they hold nothing of this process but what they are sent.
-        self._processes = ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"))
+        self._processes = ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), begin)
         self._heads: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         # They start while the first batch is gathered.
         for _ in range(self._count):
-            self._processes.submit(begin)
+            self._processes.submit(ready)
         return self
 
     def __exit__(
@@ -142,7 +142,7 @@ class Bulk:
                     actor=one.act.actor,
                     role=one.act.role,
                     recorded_at=one.act.recorded_at,
-                    occurred_at=one.act.occurred_at,
+                    occurred_at=one.act.occurred_at if each.occurred_at is None else each.occurred_at,
                     cause=one.act.cause,
                     purpose=one.act.purpose,
                     subject=each.subject,
@@ -181,7 +181,9 @@ class Bulk:
         if not appends:
             return []
         try:
-            return self._writer.commit(appends)
+            answers = self._writer.commit(appends)
+            self._writer.store_note()
+            return answers
         except IntegrityFailure:
             self._writer.disconnect()
             raise
@@ -196,7 +198,7 @@ class Bulk:
 
 def _entry(made: Result) -> SealedEntry:
     return SealedEntry(
-        statement=peek_statement(made.raw),
+        statement=peek_statements((made.raw,))[0],
         raw=made.raw,
         actor_signature=None,
         ledger_signature=made.signature,

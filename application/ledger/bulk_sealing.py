@@ -1,6 +1,11 @@
 """What the bulk path's processes do: commit to payloads, chain, encrypt, sign. They hold no connection and no state."""
 
+import multiprocessing
+import os
 import secrets
+import signal
+import threading
+from multiprocessing.process import BaseProcess
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -49,6 +54,16 @@ _jobs = msgspec.msgpack.Decoder(list[list[Job]])
 
 
 def begin() -> None:
+    """Make this a process that ends with the one that started it, even where that was killed."""
+    # To be interrupted is for that one, which then lets us finish.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # We hold both ends of the pipe that jobs come by, so nothing else would tell.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def ready() -> None:
     """Nothing; to be asked for it starts a process, and imports what it needs."""
 
 
@@ -71,6 +86,11 @@ def seal_jobs(origin: str, private: bytes, packed: bytes) -> tuple[bytes, dict[i
             refused[number] = error
             made.append([])
     return msgspec.msgpack.encode(made), refused
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(0)
 
 
 def _sealed(origin: str, key: Ed25519PrivateKey, job: Job, heads: dict[str, str | None]) -> Result:

@@ -13,6 +13,10 @@ Each is made once, mode 0600 in a directory of mode 0700; one that others could 
     <data>/keys/entry.next.<id>      made for the next key; not in use before the log says so
     <data>/keys/entry.public.<id>    public half of an earlier key, 32 bytes
     <data>/keys/checkpoint.old.<id>  an earlier checkpoint key, which signs what was committed before it stopped
+
+After a restore (`origin_files`) the files of each origin before stay in a directory of their own:
+
+    <data>/origins/<number>-<label>  its origin, pin, public-keys and keys/; nothing is signed with these any more
 """
 
 import fcntl
@@ -32,9 +36,13 @@ from application.ledger.keylock import MAX_FILE_BYTES, PLAIN, SECRET_BYTES, Lock
 from domain.errors import Misconfigured
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.statement import Origin
-from domain.ledger.verify_trust import TrustedKeys
+from domain.ledger.verify_trust import TrustedKeys, parse_trusted_keys
 
 _NAMES = ("kek", "entry", "checkpoint", "token", "preparation")
+ORIGINS, PUBLIC = "origins", "public-keys"
+SWITCHING = "succession.committed"
+"""While this directory is there, the files are of two origins."""
+SWITCHED = "succession.done"
 _BESIDE = re.compile(r"(entry|checkpoint)\.(next|old|public)\.([0-9a-f]{32})")
 
 
@@ -57,6 +65,8 @@ class KeyFiles(msgspec.Struct, frozen=True, kw_only=True):
     """Earlier checkpoint keys, by purpose and key id."""
     earlier: Mapping[tuple[str, str], bytes] = {}
     """Public halves of earlier keys, by purpose and key id."""
+    before: tuple[TrustedKeys, ...] = ()
+    """Public keys of the origins that this log went by before it was restored."""
 
     def entry_verifier(self) -> VerifierKey:
         """Public half of the key that signs entries, in the notation of signed notes, named `<origin>/entries`."""
@@ -77,6 +87,7 @@ class KeyFiles(msgspec.Struct, frozen=True, kw_only=True):
             self.origin,
             (checkpoint, *earlier("checkpoint", checkpoint.name)),
             (entry, *earlier("entry", entry.name)),
+            others=self.before,
         )
 
     def again(self) -> "KeyFiles":
@@ -93,10 +104,16 @@ def load(data: Path, locker: Locker = PLAIN) -> KeyFiles:
     """Read the key files of a data directory, and make those of a new one; with a passphrase, lock what is not yet.
 
     Raises:
-        Misconfigured: some of the files are missing, open to others, or not what they should be.
+        Misconfigured: some of the files are missing, open to others, or not what they should be; or a change of origin
+            was cut off.
     """
     keys = data / "keys"
     with only_one(data):
+        if (data / SWITCHING).exists():
+            raise Misconfigured("a change of origin was begun and did not end: run `caseledger new-origin` again")
+        if (data / SWITCHED).exists():
+            # Second names of keys that are in place, left by a crash.
+            shutil.rmtree(data / SWITCHED)
         if not keys.exists() and not (data / "origin").exists():
             _make(keys, locker)
         # The origin is made with the keys, in one rename, and then takes its place; a crash may lie between.
@@ -126,6 +143,7 @@ def load(data: Path, locker: Locker = PLAIN) -> KeyFiles:
         next={each: Ed25519PrivateKey.from_private_bytes(raw) for each, raw in beside["next"].items()},
         old={each: Ed25519PrivateKey.from_private_bytes(raw) for each, raw in beside["old"].items()},
         earlier=beside["public"],
+        before=tuple(parse_trusted_keys(path.read_bytes()) for path in sorted(data.glob(f"{ORIGINS}/*/{PUBLIC}"))),
     )
 
 

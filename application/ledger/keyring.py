@@ -90,6 +90,12 @@ class Keyring:
                 self._remember(subject, found[subject], cleared)
         return found
 
+    def fenced(self, subjects: tuple[str, ...]) -> set[str]:
+        """Those among the subjects that were erased; never from memory."""
+        with sql.borrowed(self._pool) as connection:
+            rows = connection.execute("SELECT subject FROM ledger.fence WHERE subject = ANY(%s)", (list(subjects),))
+            return {subject for (subject,) in rows}
+
     def create(self, *subjects: str) -> None:
         """Make keys for subjects that have none. Durable before anything is sealed under them.
 
@@ -182,6 +188,11 @@ class Keyring:
             raise PayloadAltered("a sealed value does not open where it stands") from None
 
     def _column(self, subject: str) -> AESSIV:
+        with self._lock:
+            until, key = self._cache.get(subject, (0.0, b""))
+            derived, cipher = self._columns.get(subject, (b"", None))
+        if cipher is not None and derived == key and until > monotonic():
+            return cipher
         key = self.get(subject)
         with self._lock:
             derived, cipher = self._columns.get(subject, (b"", None))

@@ -1,15 +1,15 @@
 """What the event sourcing library asks for, made from ours: nothing is found by a name or an environment variable."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from eventsourcing.persistence import InfrastructureFactory, Mapper, StoredEvent
 
-from application.ledger.streams import LoggedEvent, NewEvent, OpenedEvent
-from domain.event import Erased, encode, register
+from application.ledger.streams import NewEvent
+from domain.event import encode, register
 
 
 class LedgerMapper(Mapper[str]):
-    """Maps events to payloads and back; sealing is not its business."""
+    """Maps events to payloads; sealing is not its business."""
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         """The payload of a new event, under its topic."""
@@ -17,25 +17,9 @@ class LedgerMapper(Mapper[str]):
         topic = register.of(new.event).topic
         return StoredEvent(new.originator_id, new.originator_version, topic, encode(new.event))
 
-    def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        """The event of an opened entry; `Erased` where the payload is gone."""
-        if not isinstance(stored_event, OpenedEvent):
-            raise TypeError("a stored event is opened by the event store before it is mapped")
-        topic = stored_event.topic
-        event = (
-            Erased(topic, stored_event.statement.subject or "")
-            if stored_event.erased
-            else register.decode(topic, stored_event.state)
-        )
-        return LoggedEvent(
-            originator_id=str(stored_event.originator_id),
-            originator_version=stored_event.originator_version,
-            event=event,
-            statement=stored_event.statement,
-            index=stored_event.index,
-            leaf=stored_event.leaf.hex(),
-            committed_at=stored_event.committed_at,
-        )
+    def to_domain_event(self, stored_event: StoredEvent) -> NoReturn:
+        """Not offered: events are made of whole rows, by `EntryReader`."""
+        raise TypeError("a stored event is no entry: the event store opens whole rows")
 
 
 class LedgerFactory(InfrastructureFactory[Any]):

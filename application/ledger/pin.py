@@ -9,9 +9,11 @@ crash can spoil only the one that is being written, and one flush to disk does (
 
 import fcntl
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from domain.errors import HeadForked, MalformedNote, NoteSignatureInvalid
 from domain.ledger.checkpoint import Checkpoint, open_checkpoint
@@ -33,6 +35,9 @@ class Pin:
         """Gives this ledger's checkpoint keys as they are by now: another process may have replaced one and pinned."""
         # The newest notes that were verified, so that what this process wrote is not verified anew at each advance.
         self._verified: dict[bytes, Checkpoint] = {}
+        # The file, as long as it is the one of that name: to open and close it takes half as long as to flush it.
+        self._file: int | None = None
+        self._writing = Lock()
 
     def trust(self, *keys: VerifierKey) -> None:
         """Take checkpoints by any of these keys from now on: this ledger's present one and those before it."""
@@ -54,6 +59,11 @@ class Pin:
             return self._newest(os.pread(file, _SLOT_BYTES * _SLOTS, 0))[1]
         finally:
             os.close(file)
+
+    def read_note(self) -> bytes | None:
+        """The signed note of what `read` gives."""
+        newest = self.read()
+        return next((note for note, known in self._verified.items() if known == newest), None)
 
     def advance(self, note: bytes, signed: Checkpoint | None = None) -> None:
         """Pin a newer checkpoint, durably; an older one changes nothing.
@@ -116,16 +126,30 @@ class Pin:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The file, made durably if it is new, under the lock of whoever writes it."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file).st_size < _SLOT_BYTES * _SLOTS:
-                os.ftruncate(file, _SLOT_BYTES * _SLOTS)
-                directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
-            yield file
-        finally:
-            os.close(file)
+        # The system's lock tells processes apart, not the threads of one that share an open file.
+        with self._writing:
+            file, size = self._open_locked()
+            try:
+                if size < _SLOT_BYTES * _SLOTS:
+                    os.ftruncate(file, _SLOT_BYTES * _SLOTS)
+                    directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                    try:
+                        os.fsync(directory)
+                    finally:
+                        os.close(directory)
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _open_locked(self) -> tuple[int, int]:
+        """The file of that name, locked, and its size: opened anew where it was put in place of the one before."""
+        while True:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._close = weakref.finalize(self, os.close, self._file)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            found = os.fstat(self._file)
+            if found.st_nlink:
+                return self._file, found.st_size
+            self._file = None
+            self._close()

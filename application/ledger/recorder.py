@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from itertools import starmap
 from typing import Any, NoReturn
 from uuid import UUID
 
 import msgspec
+import psycopg
 from eventsourcing.persistence import ApplicationRecorder, Notification, StoredEvent
+from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool
 
 from application import sql
@@ -14,6 +17,7 @@ from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.entries import Append, Appended, IdempotencyKey
 from domain.errors import DatabaseUnavailable, IdempotencyKeyReused
+from domain.ledger.dsse import render
 from domain.ledger.statement import Statement, decode_statement
 
 ANSWER_TIMEOUT_S = 30.0
@@ -22,7 +26,7 @@ _SQL = sql.beside(__file__)
 _NO_LIMIT = 2**62
 
 
-class EntryRow(msgspec.Struct, frozen=True):
+class EntryRow(msgspec.Struct, frozen=True, gc=False):
     """One row of ledger.entry, as it stands there."""
 
     index: int
@@ -36,6 +40,11 @@ class EntryRow(msgspec.Struct, frozen=True):
     def statement(self) -> Statement:
         """The statement, read strictly."""
         return decode_statement(self.raw)
+
+    def envelope(self) -> bytes:
+        """The entry's bytes, rendered anew."""
+        actor, ledger = self.actor_signature, self.ledger_signature
+        return render(self.raw, (ledger,) if actor is None else (actor, ledger))
 
 
 class LedgerRecorder(ApplicationRecorder):
@@ -98,15 +107,12 @@ class LedgerRecorder(ApplicationRecorder):
         """Entries of a stream by revision."""
         statement = _SQL["stream_backwards" if desc else "stream"]
         with sql.borrowed(self._pool) as connection:
-            rows = connection.execute(
-                statement, (stream, gt or 0, _NO_LIMIT if lte is None else lte, limit), binary=True
-            )
-            return [_row(row) for row in rows]
+            return _rows(connection, statement, (stream, gt or 0, _NO_LIMIT if lte is None else lte, limit))
 
     def range(self, start: int, stop: int) -> list[EntryRow]:
         """Entries with start <= index < stop, in order."""
         with sql.borrowed(self._pool) as connection:
-            return [_row(row) for row in connection.execute(_SQL["range"], (start, stop), binary=True)]
+            return _rows(connection, _SQL["range"], (start, stop))
 
     def select_events(
         self,
@@ -135,7 +141,7 @@ class LedgerRecorder(ApplicationRecorder):
         end = _NO_LIMIT if stop is None else stop
         with sql.borrowed(self._pool) as connection:
             wanted = (max(first, 0), end, list(topics) or None, list(topics), limit)
-            return [_notification(_row(row)) for row in connection.execute(_SQL["log"], wanted, binary=True)]
+            return [_notification(row) for row in _rows(connection, _SQL["log"], wanted)]
 
     def max_notification_id(self) -> int | None:
         """Size of the log; None while it is empty."""
@@ -148,8 +154,11 @@ class LedgerRecorder(ApplicationRecorder):
         raise TypeError("this ledger is followed by projections.follower, not by the library's subscription")
 
 
-def _row(row: Sequence[Any]) -> EntryRow:
-    return EntryRow(row[0], row[1].encode(), row[2], row[3], row[4], row[5], row[6])
+def _rows(connection: psycopg.Connection, statement: bytes, values: tuple[object, ...]) -> list[EntryRow]:
+    with connection.cursor(binary=True) as cursor:
+        # The statement's text as it stands there; the driver would parse it.
+        cursor.adapters.register_loader("json", ByteaBinaryLoader)
+        return list(starmap(EntryRow, cursor.execute(statement, values).fetchall()))
 
 
 def _stored(row: EntryRow) -> StoredEvent:

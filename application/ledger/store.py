@@ -1,4 +1,4 @@
-"""The ledger as an event-sourced application: seals what is saved, opens and checks what is loaded.
+"""The ledger as an event-sourced application: seals what is saved; what is loaded, `opening` opens and checks.
 
 Sealing covers a whole save, because the chain runs through it; the mapper only encodes and decodes.
 """
@@ -12,11 +12,12 @@ from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.persistence import EventStore, InfrastructureFactory, JSONTranscoder, Notification, Recording
 from eventsourcing.utils import Environment
 
-from application.ledger.entries import Append, Appended, Erase, Guard, IdempotencyKey, SealedEntry, signatures
+from application.ledger.entries import Append, Appended, Erase, Guard, IdempotencyKey, SealedEntry
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.library import LedgerFactory, LedgerMapper
-from application.ledger.recorder import EntryRow, LedgerRecorder
+from application.ledger.opening import EntryReader, chained
+from application.ledger.recorder import LedgerRecorder
 from application.ledger.streams import (
     Act,
     ActorSigned,
@@ -24,18 +25,16 @@ from application.ledger.streams import (
     Loaded,
     LoggedEvent,
     NewEvent,
-    OpenedEvent,
     ReceiptedRecording,
     projector,
 )
-from domain.errors import ChainBroken, EntryAltered, GuardBroken, SignatureRefused, WrongStatement
-from domain.event import Erased, register
+from domain.errors import GuardBroken, SignatureRefused, WrongStatement
+from domain.event import register
 from domain.ledger import sealing
-from domain.ledger.dsse import pre_authentication_encoding, render
-from domain.ledger.sealing import Opener, Opening
+from domain.ledger.dsse import pre_authentication_encoding
+from domain.ledger.sealing import Opening
 from domain.ledger.signatures import REQUIRED_ROLE
-from domain.ledger.statement import Statement, decode_statement, encode_statement, peek_statement
-from domain.ledger.tree import leaf_hash
+from domain.ledger.statement import Statement, decode_statement, encode_statement
 
 S = TypeVar("S")
 
@@ -49,6 +48,7 @@ class LedgerEventStore(EventStore[str]):
         super().__init__(mapper, recorder)
         self._keys = keys
         self._keyring = keyring
+        self.reader = EntryReader(keyring)
 
     def put(self, domain_events: Sequence[Any], **kwargs: Any) -> list[Recording[str]]:
         """Seal and append new events together.
@@ -99,7 +99,7 @@ class LedgerEventStore(EventStore[str]):
             actor=act.actor,
             role=act.role,
             recorded_at=act.recorded_at,
-            occurred_at=act.occurred_at,
+            occurred_at=act.occurred_at if new.occurred_at is None else new.occurred_at,
             cause=act.cause,
             purpose=act.purpose,
             subject=new.subject,
@@ -127,62 +127,8 @@ class LedgerEventStore(EventStore[str]):
         Raises:
             ChainBroken, EntryAltered, PayloadAltered: stored bytes contradict each other.
         """
-        logged = self.logged(self.recorder.rows(originator_id, gt, lte, desc, limit))
-        return logged if desc else _chained(logged, originator_id, gt or 0)
-
-    def logged(self, rows: Sequence[EntryRow]) -> Iterator[LoggedEvent]:
-        """Rows in order as events, opened and checked; those whose payload is gone as `Erased`."""
-        for row, statement, payload in self._opened(rows):
-            topic = statement.kind
-            yield LoggedEvent(
-                originator_id=statement.stream,
-                originator_version=statement.rev,
-                event=Erased(topic, statement.subject or "") if payload is None else register.decode(topic, payload),
-                statement=statement,
-                index=row.index,
-                leaf=row.leaf.hex(),
-                committed_at=row.committed_at,
-            )
-
-    def opened(self, rows: Sequence[EntryRow]) -> Iterator[OpenedEvent]:
-        """Open rows in order; payloads whose key is gone come out as erased."""
-        for row, statement, payload in self._opened(rows):
-            yield OpenedEvent(
-                originator_id=statement.stream,
-                originator_version=statement.rev,
-                topic=statement.kind,
-                state=payload or b"",
-                statement=statement,
-                index=row.index,
-                leaf=row.leaf,
-                committed_at=row.committed_at,
-                erased=payload is None,
-            )
-
-    def _opened(self, rows: Sequence[EntryRow]) -> Iterator[tuple[EntryRow, Statement, bytes | None]]:
-        """Each row with its statement and payload; None where the payload or its key is gone."""
-        statements = [peek_statement(row.raw) for row in rows]
-        subjects = tuple({each.subject for each in statements if each.subject is not None})
-        keys = self._keyring.find_many(subjects) if subjects else {}
-        openers = {subject: Opener(key) for subject, key in keys.items()}
-        for row, statement in zip(rows, statements, strict=True):
-            entry = render(row.raw, signatures(row.actor_signature, row.ledger_signature))
-            if leaf_hash(entry) != row.leaf:
-                raise EntryAltered(f"entry {row.index} does not hash to its leaf")
-            opener = None if statement.subject is None else openers.get(statement.subject)
-            if row.sealed is None or opener is None or statement.commitment is None:
-                # No payload authenticates these bytes, so they are read as strictly as when they came.
-                yield row, row.statement(), None
-            else:
-                yield row, statement, opener.open(row.sealed, row.raw, statement.commitment).payload
-
-    def opening_at(self, row: EntryRow) -> Opening | None:
-        """What an entry's commitment opens to; None once it was erased."""
-        statement = row.statement()
-        if row.sealed is None or statement.subject is None or statement.commitment is None:
-            return None
-        key = self._keyring.find_many((statement.subject,)).get(statement.subject)
-        return None if key is None else sealing.open_sealed(key, row.sealed, row.raw, statement.commitment)
+        logged = self.reader.logged(self.recorder.rows(originator_id, gt, lte, desc, limit))
+        return iter(logged) if desc else chained(logged, originator_id, gt or 0)
 
     def _sealed(
         self,
@@ -227,18 +173,6 @@ class LedgerEventStore(EventStore[str]):
     def _notification(self, entry: SealedEntry, index: int) -> Notification:
         statement = entry.statement
         return Notification(statement.stream, statement.rev, statement.kind, entry.sealed or b"", id=index + 1)
-
-
-def _chained(logged: Iterator[LoggedEvent], stream: str, after: int) -> Iterator[LoggedEvent]:
-    rev, leaf = after, None
-    for each in logged:
-        rev += 1
-        # Of a stream that is read from its middle, nothing is known before its first entry here.
-        follows = each.statement.prev == leaf or (leaf is None and rev > 1)
-        if each.originator_id != stream or each.originator_version != rev or not follows:
-            raise ChainBroken(f"entry {each.index} does not follow revision {rev - 1} of its stream")
-        leaf = each.leaf
-        yield each
 
 
 class Ledger(Application[str]):
@@ -297,7 +231,7 @@ class Ledger(Application[str]):
         Raises:
             EntryAltered, PayloadAltered: stored bytes contradict each other.
         """
-        return list(self.events.logged(self.recorder.range(start, stop)))
+        return self.events.reader.logged(self.recorder.range(start, stop))
 
     def appended_under(self, key: IdempotencyKey) -> Appended | None:
         """What an earlier request under this Idempotency-Key appended; None for a new key.
@@ -326,8 +260,9 @@ class Ledger(Application[str]):
             StaleRevision, GuardBroken, IdempotencyKeyReused: somebody else was first; nothing was saved.
             SubjectErased, QueueFull, DatabaseUnavailable, IntegrityFailure.
         """
-        recordings = self.save(
-            *events,
+        # As `save`, which first asks of each event whether it is one: that takes longer than to encrypt it.
+        recordings = self.events.put(
+            list(events),
             act=act,
             heads=dict(heads or {}),
             guards=tuple(guards),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from eventsourcing.persistence import Recording, StoredEvent
+from eventsourcing.persistence import Recording
 
 from domain.event import Erased, Event, Meta
 from domain.ledger.receipt import Receipt
@@ -41,6 +41,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     object: str | None = None
     version: str | None = None
     outcome: str | None = None
+    occurred_at: int | None = None
+    """When it happened, where that is not when the rest of its act did. Microseconds UTC."""
 
 
 class ActorSigned(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,7 @@ class ActorSigned(msgspec.Struct, frozen=True, kw_only=True):
     opening: Opening
 
 
-class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
+class LoggedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it (the library's domain event, read back). Times in microseconds UTC."""
 
     originator_id: str
@@ -73,17 +75,6 @@ class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
             index=self.index,
             committed_at=self.committed_at,
         )
-
-
-@dataclass(frozen=True)
-class OpenedEvent(StoredEvent):
-    """A stored event with its entry; `state` is the payload, or empty where it was erased."""
-
-    statement: Statement
-    index: int
-    leaf: bytes
-    committed_at: int
-    erased: bool
 
 
 @dataclass(frozen=True)

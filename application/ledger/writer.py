@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import psycopg
 import structlog
 
-from application.ledger import batch
+from application.ledger import batch, direct
 from application.ledger.batch import Known, New, Written
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.entries import Append, Appended
-from application.ledger.nodes import store_full_tiles
+from application.ledger.nodes import Nodes, store_full_tiles
 from domain.errors import CaseLedgerError, GuardBroken, WrongOrigin
 from domain.ledger.checkpoint import Checkpoint
 from domain.ledger.receipt import Receipt
@@ -46,6 +46,9 @@ class Writer:
         self._bulk = bulk
         self._connection: psycopg.Connection | None = None
         self._last: Checkpoint | None = None
+        # The head where nobody but this process has moved it since it looked last: the next batch may go in directly.
+        self._head: Frontier | None = None
+        self._unstored: tuple[int, bytes] | None = None
         self._tiled = 0
 
     def open(self) -> None:
@@ -69,6 +72,7 @@ class Writer:
             self._checkpoints.check_pin(connection, head, pinned)
         # Outside of the transaction: nobody waits while every leaf is hashed again.
         self._last = self._checkpoints.check_head(connection, head, pinned)
+        self._head = head
         if head.size:
             self._checkpoints.signed(connection, head.size)
 
@@ -91,6 +95,12 @@ class Writer:
             self.disconnect()
             return self._attempt(appends)
 
+    def store_note(self) -> None:
+        """Store the note of the last batch, so that nobody has to sign it again; what fails is not tried again."""
+        unstored, self._unstored = self._unstored, None
+        if unstored is not None:
+            self._checkpoints.store_quickly(self._connected(), *unstored)
+
     def store_tiles(self) -> None:
         """Store a few of the tiles that have become full since the last call; the tiler does the rest."""
         size = 0 if self._last is None else self._last.size
@@ -106,35 +116,52 @@ class Writer:
 
     def _attempt(self, appends: Sequence[Append]) -> list[Appended | CaseLedgerError]:
         connection = self._connected()
-        written = batch.write(connection, appends, self._origin, self._last, self._bulk)
-        note, live = b"", self._checkpoints.live
+        written = self._written(connection, appends)
+        live = self._checkpoints.live
         if live.enrolled() and any(isinstance(each, GuardBroken) for each in written.outcomes):
             # The guard may be the log's own key: what is sealed from here on is sealed with the one in use.
             live.refresh(connection)
+        receipts: list[Receipt] = []
         if written.prover.size > written.prover.first:
             if any(entry.statement.kind == ROTATED for append in appends for entry in append.entries):
                 live.refresh(connection)
-            note = self._checkpoints.release(connection, written.checkpoint, written.committed_at)
+            note = self._checkpoints.release(written.checkpoint, written.committed_at)
+            receipts = Receipt.of_batch(written.prover, note)
+            self._unstored = (written.checkpoint.size, note)
         self._last = written.checkpoint
-        return [self._answer(connection, *each, written, note) for each in zip(appends, written.outcomes, strict=True)]
+        read: dict[int, Nodes] = {}
+        return [
+            self._answer(connection, *each, receipts, written.prover.first, read)
+            for each in zip(appends, written.outcomes, strict=True)
+        ]
+
+    def _written(self, connection: psycopg.Connection, appends: Sequence[Append]) -> Written:
+        """The batch, committed: as one statement where that is possible, else by asking first."""
+        if self._head is not None and not self._bulk:
+            written = direct.write(connection, appends, self._origin, self._head)
+            if written is not None:
+                self._head = written.prover.frontier
+                return written
+        written = batch.write(connection, appends, self._origin, self._last, self._bulk)
+        alone = self._last is not None and self._last.size == written.prover.first
+        self._head = written.prover.frontier if alone else None
+        return written
 
     def _answer(
         self,
         connection: psycopg.Connection,
         append: Append,
         outcome: batch.Outcome,
-        written: Written,
-        note: bytes,
+        receipts: Sequence[Receipt],
+        began: int,
+        read: dict[int, Nodes],
     ) -> Appended | CaseLedgerError:
         match outcome:
             case New(first):
-                receipts = tuple(
-                    Receipt.make(index, entry.leaf, written.prover.proof(index), note)
-                    for index, entry in enumerate(append.entries, first)
-                )
-                return Appended(first_index=first, receipts=receipts)
-            case Known(first, count, own):
-                return self._checkpoints.receipts(connection, first, count, replayed=not own)
+                own = receipts[first - began : first - began + len(append.entries)]
+                return Appended(first_index=first, receipts=tuple(own))
+            case Known(first, count, itself):
+                return self._checkpoints.receipts(connection, first, count, replayed=not itself, read=read)
             case _:
                 return outcome
 
@@ -151,6 +178,8 @@ class Writer:
                 tcp_user_timeout=_TCP_TIMEOUT_MS,
             )
             self._connection.prepare_threshold = 0
+            direct.enable(self._connection)
+            self._checkpoints.enable(self._connection)
         return self._connection
 
 

@@ -18,10 +18,13 @@ from application.records.intake import read_manifest
 from application.records.requirements import requirement
 from application.records.vault import Vault
 from application.request import Request
+from application.room import Room
 from application.sandbox import Answer, Death, Sandbox
+from application.standing import Standing
+from domain.case.access import require_whole
 from domain.case.events import ImagingChecked
 from domain.case.state import CaseState
-from domain.errors import BlobAltered, NotFound, SubjectErased, Undecodable
+from domain.errors import BlobAltered, MissingConsent, NotFound, SubjectErased, Unavailable, Undecodable
 from domain.imaging.findings import Report
 from domain.records import Digest, FileEntry, Manifest
 
@@ -81,6 +84,7 @@ class Pictures:
         blob_keys: BlobKeys,
         derived: Derived,
         sandbox: Sandbox,
+        room: Room,
     ) -> None:
         self._ledger = ledger
         self._cases = cases
@@ -89,6 +93,7 @@ class Pictures:
         self._blob_keys = blob_keys
         self._derived = derived
         self._sandbox = sandbox
+        self._room = room
         self._making = tuple(threading.Lock() for _ in range(16))
 
     def listing(self, request: Request, case: str, record: str) -> PictureIndex:
@@ -99,8 +104,9 @@ class Pictures:
             Undecodable: no picture could be made of anything in it that is an image.
             BlobAltered, Unavailable.
         """
+        standing = Standing(self._accesses, request, case, "record", record)
         self._accesses.read(request, case, "record", record)
-        index = self.make(case, record)
+        index = self._made(case, record, standing)
         drawn = [each for each in index.series if each.reason != "no-picture"]
         if drawn and not any(each.sheet for each in drawn):
             raise Undecodable("no picture can be made of these images within the bounds of memory and time")
@@ -112,8 +118,9 @@ class Pictures:
         Raises:
             As `listing`; NotFound: the record has no such picture.
         """
+        standing = Standing(self._accesses, request, case, "record", record)
         self._accesses.read(request, case, "record", record)
-        for series in self.make(case, record).series:
+        for series in self._made(case, record, standing).series:
             for picture in (series.sheet, series.thumbnail):
                 if picture is not None and picture.sha256 == sha256:
                     return self._read(record, sha256, picture.bytes)
@@ -123,15 +130,22 @@ class Pictures:
         """One page of HTML about the imaging of a record: what the latest check that looked at it says.
 
         Raises:
-            As `listing`, but Undecodable; NotFound: no check has looked at it.
+            As `listing`, but Undecodable; NotFound: no check has looked at it; MissingConsent: the check looked at a
+            record that this specialist may not see.
         """
+        standing = Standing(self._accesses, request, case, "record", record)
         self._accesses.read(request, case, "record", record)
         state = self._cases.load(case).state
         _require_imaging(state, record)
         checked = self._check(case, record)
+        try:
+            require_whole(state, request.actor(), checked.records, request.now)
+        except MissingConsent as refusal:
+            self._accesses.refused(request, case, "imaging_report", refusal)
+            raise
         report = self._report(state, checked)
         manifest = self._manifest(state, record)
-        index = self.make(case, record)
+        index = self._made(case, record, standing)
         thumbnails = {
             each.series: self._read(record, each.thumbnail.sha256, each.thumbnail.bytes)
             for each in reversed(index.series)
@@ -152,10 +166,24 @@ class Pictures:
         )
         return page(report, facts, thumbnails)
 
-    def make(self, case: str, record: str, go_on: Callable[[], None] = lambda: None) -> PictureIndex:
+    def _made(self, case: str, record: str, standing: Standing) -> PictureIndex:
+        """The pictures of a record for a request, which waits for no more than a few others to be drawn."""
+        digest = _require_imaging(self._cases.load(case).state, record)
+        kept = self._kept(record, digest)
+        if kept and not any(each.reason == "late" for each in kept):
+            return PictureIndex(version=VERSION, manifest_sha256=digest, series=kept)
+        with self._room.taken():
+            index = self.make(case, record, standing, self._room.patience_s)
+        standing()
+        return index
+
+    def make(
+        self, case: str, record: str, go_on: Callable[[], None] = lambda: None, patience_s: float = -1
+    ) -> PictureIndex:
         """The pictures of a record out of the vault, or made now; for a job, too: nobody's access is asked here.
 
-        `go_on` is asked before each series is drawn, and ends it all by raising.
+        `go_on` is asked before each series is drawn, and ends it all by raising. `patience_s` is how long to wait where
+        they are being made already; for ever if it is negative.
 
         Raises:
             CaseNotFound; NotFound: no imaging record of this case.
@@ -163,7 +191,10 @@ class Pictures:
         """
         state = self._cases.load(case).state
         digest = _require_imaging(state, record)
-        with self._making[hash(record) % len(self._making)]:
+        making = self._making[hash(record) % len(self._making)]
+        if not making.acquire(timeout=patience_s):
+            raise Unavailable("these pictures are being drawn")
+        try:
             # A machine that was busy may do better the next time; all else would only fail again.
             earlier = self._kept(record, digest)
             kept = {(each.series, each.role): each for each in earlier if each.reason != "late"}
@@ -177,6 +208,8 @@ class Pictures:
             index = PictureIndex(version=VERSION, manifest_sha256=digest, series=made)
             self._derived.keep(record, "pictures", msgspec.json.encode(index))
             return index
+        finally:
+            making.release()
 
     def _kept(self, record: str, digest: str) -> tuple[SeriesPictures, ...]:
         kept = self._derived.load(record, "pictures")

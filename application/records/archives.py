@@ -7,7 +7,7 @@ let through is looked at here: paths, encryption, bombs, archives in archives, n
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import SEEK_END, SEEK_SET, RawIOBase
 from typing import IO, Any, cast
@@ -16,6 +16,7 @@ import msgspec
 
 from application.records.media import ARCHIVES, sniff
 from domain.archive import check_ratio, check_whole, checked_path
+from domain.charset import decoded
 from domain.errors import (
     CaseLedgerError,
     EncryptedMember,
@@ -35,9 +36,13 @@ _UNICODE_PATH = 0x7075
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A file of an archive: its path, declared length in bytes, and either the reason to refuse it or its content."""
+    """A file of an archive: its path, declared length in bytes, and either the reason to refuse it or its content.
+
+    `raw` is the path as the archive has it, where what that is written in had to be guessed.
+    """
 
     name: str
+    raw: bytes | None
     bytes: int
     refused: CaseLedgerError | None
     info: Any = None
@@ -51,16 +56,19 @@ class Archive:
 
     def members(self) -> Iterator[Member]:
         """Every file, in the archive's order; directories are left out."""
-        for info in self._packed.infolist():
-            if info.orig_filename.endswith(("/", "\\")):
+        infos = self._packed.infolist()
+        charset = charset_of(infos)
+        for info in infos:
+            name, guessed = name_of(info, charset)
+            if name.endswith(("/", "\\")):
                 continue
-            name, refused = name_of(info), None
+            refused = None
             try:
                 name = checked_path(name)
                 _check(info)
             except CaseLedgerError as error:
                 refused = error
-            yield Member(name, info.file_size, refused, info)
+            yield Member(name, guessed, info.file_size, refused, info)
 
     def content(self, member: Member) -> Iterator[bytes]:
         """A member's bytes.
@@ -103,24 +111,47 @@ def opened(source: RawIOBase) -> Iterator[Archive]:
         yield Archive(packed)
 
 
-def name_of(info: zipfile.ZipInfo) -> str:
-    """A member's name, in whatever character set it was written.
+def told_name(info: zipfile.ZipInfo) -> str | None:
+    """A member's name where the archive tells what it is written in; None where that has to be guessed.
 
     What says to be UTF-8, or is so by Info-ZIP's extra field, is; so is what happens to be, since text in another
-    character set hardly ever is valid UTF-8. Everything else is read as code page 437, the format's own (APPNOTE.TXT
-    D.1): it has a character for every byte, so that nothing is lost and the bytes can be had again.
+    character set hardly ever is valid UTF-8.
     """
     if info.flag_bits & _UTF8:
         return info.orig_filename
-    raw = info.orig_filename.encode("cp437", "replace")
+    raw = _raw(info)
     for candidate in (_unicode_path(info.extra, raw), raw):
         try:
             if candidate:
                 return candidate.decode("utf-8")
         except UnicodeDecodeError:
             continue
-    # Control characters of other character sets' lead bytes do not occur in it: code page 437 maps 128 and up to signs.
-    return info.orig_filename
+    return None if raw else ""
+
+
+def charset_of(infos: Sequence[zipfile.ZipInfo]) -> str | None:
+    """The character set that all names fit of which the archive does not tell it; None where none does."""
+    return decoded([_raw(info) for info in infos if told_name(info) is None])
+
+
+def name_of(info: zipfile.ZipInfo, charset: str | None) -> tuple[str, bytes | None]:
+    """A member's name, and the bytes that it was guessed from, if it was.
+
+    `charset` is the one that fits all such names of the archive. Without one they are read as code page 437, the
+    format's own (APPNOTE.TXT D.1), which has a character for every byte.
+    """
+    if (told := told_name(info)) is not None:
+        return told, None
+    raw = _raw(info)
+    if charset is None:
+        return info.orig_filename, raw
+    # A backslash is one now, and no half of a character.
+    return raw.decode(charset).replace("\\", "/"), raw
+
+
+def _raw(info: zipfile.ZipInfo) -> bytes:
+    """A name as it stands in the directory; Python read it as code page 437, which loses nothing."""
+    return info.orig_filename.encode("cp437", "replace")
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes:

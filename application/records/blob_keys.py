@@ -3,7 +3,7 @@
 from psycopg_pool import ConnectionPool
 
 from application.ledger.keyring import Keyring
-from domain.errors import NotFound
+from domain.errors import NotFound, SubjectErased
 
 
 class BlobKeys:
@@ -43,8 +43,12 @@ class RecordSealer:
 
     def seal(self, subject: str, context: str, plaintext: bytes) -> bytes:
         """See `Keyring.seal`."""
-        self._keyring.create(subject)
-        return self._keyring.seal(subject, context, plaintext)
+        try:
+            return self._keyring.seal(subject, context, plaintext)
+        except SubjectErased:
+            # There is no key yet; or there never will be one again, and then this says so.
+            self._keyring.create(subject)
+            return self._keyring.seal(subject, context, plaintext)
 
     def open(self, subject: str, context: str, sealed: bytes) -> bytes:
         """See `Keyring.open`."""

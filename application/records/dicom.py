@@ -1,17 +1,15 @@
 """Reading the header of one file, whatever it turns out to be: pydicom in, plain values out.
 
+Ordinary files are read by `dicom_elements`, and pydicom is imported at the first that is not.
 `read_header` is bounded: it looks at no more than `MAX_HEADER` bytes, stops before the pixels, and nothing but the
 two errors that it documents escapes, because one hostile or broken file must not end a batch of thousands.
 """
 
-import logging
 import warnings
 import zlib
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-
+from application.records.dicom_elements import PIXELS, data_set
 from application.records.dicom_facts import TAGS, header_of, with_pixels
 from application.records.dicom_framing import (
     BIG_ENDIAN,
@@ -30,14 +28,12 @@ from domain.imaging.model import InstanceHeader
 
 MAX_HEADER: Final = 64 * 1024 * 1024
 """Bytes of a file, or of its inflated data set, that are looked at: the groups of 20,000 frames fit."""
-FIRST_LOOK: Final = 1024 * 1024
+FIRST_LOOK: Final = 128 * 1024
 """Bytes read at first; an ordinary header has 2 to 60 KB, so few files need more."""
+_SECOND_LOOK: Final = 1024 * 1024
 
-_PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-
-# A warning of pydicom quotes header values; they belong in no log.
+# A warning of pydicom quotes header values; see `dicom_library`, too.
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 class _Pixels:
@@ -49,12 +45,24 @@ class _Pixels:
         self.found = False
         self.length = 0
 
-    def stop(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+    def stop(self, tag: int, vr: str | None, length: int) -> bool:
         if tag < 0x7FE00000:
             return False
-        if tag in _PIXELS:
+        if tag in PIXELS:
             self.found, self.length = True, length
         return True
+
+
+def _read_by_pydicom(data: bytes, at: int, implicit: bool, little: bool) -> tuple[Raw, tuple[int, int] | None]:
+    """What `data_set` answers, of a data set of any kind."""
+    from application.records.dicom_library import read_dataset
+
+    pixels = _Pixels()
+    stream = bounded(data)
+    stream.seek(at)
+    tags: Any = list(TAGS)
+    dataset = read_dataset(stream, implicit, little, stop_when=pixels.stop, defer_size=MAX_HEADER, specific_tags=tags)
+    return dict(dataset.items()), (stream.tell(), pixels.length) if pixels.found else None
 
 
 def read_header(source: bytes | BinaryIO) -> InstanceHeader:
@@ -69,16 +77,18 @@ def read_header(source: bytes | BinaryIO) -> InstanceHeader:
     try:
         if isinstance(source, bytes):
             return _guarded(source[:MAX_HEADER])
-        data = source.read(FIRST_LOOK)
-        if len(data) < FIRST_LOOK:
-            return _guarded(data)
-        try:
-            header = _guarded(data)
-            if header.has_pixels or header.is_directory:
-                return header
-        except UnreadableDicom:
-            pass  # the first look may have cut an element in two
-        return _guarded(data + source.read(MAX_HEADER - FIRST_LOOK))
+        data = b""
+        for look in (FIRST_LOOK, _SECOND_LOOK):
+            data += source.read(look - len(data))
+            if len(data) < look:
+                return _guarded(data)
+            try:
+                header = _guarded(data)
+                if header.has_pixels or header.is_directory:
+                    return header
+            except UnreadableDicom:
+                pass  # the look may have cut an element in two
+        return _guarded(data + source.read(MAX_HEADER - len(data)))
     except (NotDicom, UnreadableDicom):
         raise
     except RecursionError as error:
@@ -111,18 +121,9 @@ def _read(data: bytes) -> InstanceHeader:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         data, offset = inflater.decompress(data[offset:], MAX_HEADER), 0
     implicit, little = encoding(data, offset, syntax)
-    pixels = _Pixels()
-    stream = bounded(data)
-    stream.seek(offset)
-    dataset = read_dataset(
-        stream,
-        implicit,
-        little,
-        stop_when=pixels.stop,
-        defer_size=MAX_HEADER,
-        specific_tags=TAGS,
-    )
-    raw: Raw = dict(dataset.items())
+    walked = data_set(data, offset, implicit, TAGS) if little else None
+    raw: Raw
+    raw, pixels = walked if walked is not None else _read_by_pydicom(data, offset, implicit, little)
     if not syntax:
         syntax = IMPLICIT[0] if implicit else "1.2.840.10008.1.2.1" if little else BIG_ENDIAN
     header = header_of(raw, meta, syntax)
@@ -130,6 +131,7 @@ def _read(data: bytes) -> InstanceHeader:
         raise NotDicom("the file is something else, not DICOM")
     if not raw:
         raise UnreadableDicom("it has a DICOM preamble but no data set that can be decoded")
-    if not pixels.found:
+    if pixels is None:
         return header
-    return with_pixels(header, raw, pixels.length, None if deflated else stream.tell() + (8 if implicit else 12))
+    at, length = pixels
+    return with_pixels(header, raw, length, None if deflated else at + (8 if implicit else 12))

@@ -4,7 +4,6 @@ import hashlib
 from typing import Final
 
 import msgspec
-from pydicom.tag import BaseTag
 
 from application.records.dicom_frames import FUNCTIONAL_GROUPS, functional_groups
 from application.records.dicom_framing import uid
@@ -21,7 +20,7 @@ _IDENTIFYING: Final = (
     (0x00102154, "PatientTelephoneNumbers"),
 )
 # fmt: off
-TAGS: Final[list[BaseTag | int]] = [
+TAGS: Final = frozenset((
     0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080023,
     0x0008002A, 0x00080030, 0x00080031, 0x00080032, 0x00080033, 0x00080060, 0x00080064, 0x00080070,
     0x00081030, 0x0008103E, 0x00100010, 0x00100020, 0x00100021, 0x00100030, 0x00100040, 0x00101000,
@@ -32,7 +31,7 @@ TAGS: Final[list[BaseTag | int]] = [
     0x00200052, 0x00200100, 0x00201041, 0x00201208, 0x00201209, 0x00280002, 0x00280004, 0x00280008,
     0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280301, 0x00282110, 0x00282114, 0x00431039,
     *FUNCTIONAL_GROUPS,
-]
+))
 # fmt: on
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from pydicom.filereader import read_sequence
 
+from application.records import dicom_elements
 from application.records.dicom_values import Raw, bounded, integer, number, numbers, text, texts
 from domain.imaging.model import Frame
 
@@ -42,6 +42,12 @@ def items(raw: Raw, tag: int, enc: Sequence[str] = ()) -> list[Raw]:
     value = element.value
     if isinstance(value, bytes):
         unknown = element.VR == "UN"
+        if element.is_little_endian:
+            walked = dicom_elements.items(value, element.is_implicit_VR or unknown)
+            if walked is not None:
+                return list[Raw](walked)
+        from application.records.dicom_library import read_sequence
+
         value = read_sequence(
             bounded(value),
             element.is_implicit_VR or unknown,

@@ -7,13 +7,12 @@ so the bytes themselves are asked.
 import struct
 from typing import Final
 
-from pydicom.valuerep import VR
+from application.records.dicom_elements import VRS
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 IMPLICIT: Final = ("1.2.840.10008.1.2", "1.2.840.113619.5.2")
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DIRECTORIES: Final = ("1.2.840.10008.1.3.10",)
-_VRS: Final = frozenset(vr.value.encode() for vr in VR)
 _LONG_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"))
 _LEADING_GROUPS: Final = frozenset((0x0000, 0x0002, 0x0004, 0x0008))
 _SIGNATURES: Final = (
@@ -52,7 +51,7 @@ def something_else(data: bytes) -> str:
     swapped = struct.unpack_from(">H", data)[0]
     if group not in _LEADING_GROUPS and swapped != 0x0008:
         return "a text" if _is_text(data) else "something else"
-    explicit = data[4:6] in _VRS
+    explicit = data[4:6] in VRS
     length = struct.unpack_from("<I", data, 4)[0]
     if not explicit and swapped != 0x0008 and length > max(len(data), _PLAUSIBLE):
         return "something else"
@@ -89,7 +88,7 @@ def file_meta(data: bytes, offset: int) -> tuple[dict[int, bytes], int]:
             break
         element, vr, length = struct.unpack_from("<H2sH", data, offset + 2)
         head = 8
-        if vr not in _VRS:
+        if vr not in VRS:
             length = struct.unpack_from("<I", data, offset + 4)[0]
         elif vr in _LONG_VRS:
             if len(data) < offset + 12:

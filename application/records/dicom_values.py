@@ -12,12 +12,11 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
 
-from pydicom.charset import convert_encodings, decode_bytes
-
+from application.records.dicom_elements import ENCODINGS
 from domain.errors import UnreadableDicom
 
 Raw = Mapping[int, Any]
-"""Elements of a data set by tag: pydicom's RawDataElement, or DataElement (sequences of undefined length)."""
+"""Elements of a data set by tag: ours, or pydicom's RawDataElement, or DataElement (sequences of undefined length)."""
 
 MAX_TEXT: Final = 1024
 """Characters kept of a text: LO has 64 (PS3.5 6.2), LT 10,240; nothing that the check reads needs more."""
@@ -55,6 +54,10 @@ def bounded(data: bytes) -> BytesIO:
 def encodings_of(charset: bytes) -> tuple[str, ...]:
     """Python encodings for a Specific Character Set (0008,0005) value; () when it names none."""
     names = [part.strip(" \0") for part in charset.decode("ascii", "replace").split("\\")]
+    if len(names) == 1 and (not names[0] or names[0] in ENCODINGS):
+        return (ENCODINGS[names[0]],) if names[0] else ()
+    from application.records.dicom_library import convert_encodings
+
     return tuple(convert_encodings(names)) if any(names) else ()
 
 
@@ -67,7 +70,15 @@ def _decode(value: bytes, encodings: tuple[str, ...]) -> str:
             return value.decode("utf-8")
         except UnicodeDecodeError:
             pass
-    return decode_bytes(value, list(encodings) or ["iso8859"], _DELIMITERS)
+    encodings = encodings or ("iso8859",)
+    if b"\x1b" not in value:
+        try:
+            return value.decode(encodings[0])
+        except (LookupError, UnicodeError):
+            pass
+    from application.records.dicom_library import decode_bytes
+
+    return decode_bytes(value, list(encodings), _DELIMITERS)
 
 
 def texts(raw: Raw, tag: int, encodings: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -80,12 +91,23 @@ def texts(raw: Raw, tag: int, encodings: tuple[str, ...] = ()) -> tuple[str, ...
     if not isinstance(value, bytes):
         return ()
     decoded = _decode(value[: 4 * MAX_TEXT], encodings)
-    parts = tuple(part.translate(_CONTROL).strip()[:MAX_TEXT] for part in decoded.split("\\"))
+    if decoded.isprintable():
+        parts = tuple([part.strip()[:MAX_TEXT] for part in decoded.split("\\")])
+    else:
+        parts = tuple([part.translate(_CONTROL).strip()[:MAX_TEXT] for part in decoded.split("\\")])
     return parts if any(parts) else ()
 
 
 def text(raw: Raw, tag: int, encodings: tuple[str, ...] = ()) -> str:
     """First value of a text element, "" when absent."""
+    if (element := raw.get(tag)) is None:
+        return ""
+    value = element.value
+    if isinstance(value, bytes) and len(value) <= MAX_TEXT and value.isascii() and b"\\" not in value:
+        # Nearly all are like this, and what the detour costs is seen in a file's whole time.
+        plain = value.decode("ascii")
+        if plain.isprintable():
+            return plain.strip()
     values = texts(raw, tag, encodings)
     return values[0] if values else ""
 
@@ -118,6 +140,19 @@ def numbers(raw: Raw, tag: int, vr: str = "DS") -> tuple[float, ...]:
 
 def number(raw: Raw, tag: int, vr: str = "DS") -> float | None:
     """First value of a numeric element, None when absent or not a number."""
+    if (element := raw.get(tag)) is None:
+        return None
+    stated, value = element.VR, element.value
+    if isinstance(value, bytes):
+        if stated == "US" and len(value) == 2:
+            return float(int.from_bytes(value, "little" if element.is_little_endian else "big"))
+        if stated in ("DS", "IS") and len(value) <= MAX_TEXT:
+            try:
+                plain = float(value)
+            except ValueError:
+                pass
+            else:
+                return plain if math.isfinite(plain) else None
     found = numbers(raw, tag, vr)
     return found[0] if found else None
 

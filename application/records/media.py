@@ -5,9 +5,10 @@ from application.documents.sniffing import structured
 DICOM = "application/dicom"
 OCTETS = "application/octet-stream"
 TEXT = "text/plain"
+PDF = "application/pdf"
 
 _SIGNATURES = (
-    (b"%PDF-", "application/pdf"),
+    (b"%PDF-", PDF),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"PK\x03\x04", "application/zip"),

@@ -14,6 +14,8 @@ HEADER_BYTES = 16 * 1024
 """Most bytes of one part's headers."""
 PARTS = 20_000
 """Most parts of a body."""
+_PADDING = 256
+"""Most white space behind a boundary, in bytes."""
 # RFC 2046 has 70 at most; Orthanc sends 73.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
 _PARAMETER = re.compile(r";\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\"]*))\s*")
@@ -60,6 +62,8 @@ class Multipart:
         self._delimiter = b"\r\n--" + boundary.encode()
         # The first delimiter may open the body, without a line before it.
         self._buffer = b"\r\n"
+        self._at = 0
+        """Where in the buffer the unread bytes begin."""
         self._left: int | None = None
         self._last = False
         self.broken: CaseLedgerError | None = None
@@ -88,65 +92,100 @@ class Multipart:
             pass  # the epilogue
 
     def _until_delimiter(self) -> Iterator[bytes]:
-        """Bytes before the next delimiter, which is taken out of the buffer with what ends its line."""
+        """Bytes before the next delimiter, which is passed over with what ends its line.
+
+        Every byte is looked at once, and copied once, whatever merely begins like a delimiter: only what may still
+        become one, a few hundred bytes, is joined with the next chunk.
+        """
         while self._left:
-            if not self._buffer:
+            if self._at == len(self._buffer):
                 self._more()
-            piece, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
+            piece = self._taken(min(len(self._buffer), self._at + self._left))
             self._left -= len(piece)
             yield piece
         exact = self._left == 0
+        search = self._at
         while True:
-            at = self._buffer.find(self._delimiter)
-            if at >= 0 and (end := self._line_end(at + len(self._delimiter))) is not None:
-                if exact and at:
-                    raise self._broken(MalformedBody("a part is longer than its Content-Length"))
-                data, self._buffer = self._buffer[:at], self._buffer[end:]
-                if data:
-                    yield data
-                return
-            # What begins like a delimiter and is none is data, and so is all before what may still become one.
-            keep = at + 2 if at >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
-            if at < 0 and (line := self._buffer.rfind(b"\r", keep)) >= 0:
-                keep = line
-            elif at < 0:
-                keep = len(self._buffer)
-            data, self._buffer = self._buffer[:keep], self._buffer[keep:]
-            if data:
+            at = self._buffer.find(self._delimiter, search)
+            if at < 0:
+                keep = max(search, len(self._buffer) - len(self._delimiter) + 1)
+                line = self._buffer.rfind(b"\r", keep)
+                keep = line if line >= 0 else len(self._buffer)
+            elif at + len(self._delimiter) + _PADDING + 2 <= len(self._buffer):
+                # All of what may follow it is there.
+                if (end := self._line_end(at)) is None:
+                    search = at + 2
+                    continue
+                keep = at
+            else:
+                keep, end = at, None
+            if keep > self._at:
                 if exact:
                     raise self._broken(MalformedBody("a part is longer than its Content-Length"))
-                yield data
+                yield self._taken(keep)
             if at < 0:
                 self._more()
+                search = self._at
+            elif (end := self._line_end(self._at)) is not None:
+                self._at = end
+                return
+            else:
+                search = self._at + 2
 
     def _line_end(self, at: int) -> int | None:
-        """Where a delimiter ends, behind its line or its hyphens; None where it is no delimiter."""
-        end = at
+        """Where the delimiter at `at` ends, behind its line or its hyphens; None where it is no delimiter.
+
+        Where the buffer may be too short to tell, nothing before `at` is unread.
+        """
+        behind = len(self._delimiter)
+        end = behind
         while True:
-            while len(self._buffer) < end + 2:
+            while len(self._buffer) < at + end + 2:
                 self._more()
-            if self._buffer[at : at + 2] == b"--":
+                at = self._at
+            here = self._buffer[at + end : at + end + 2]
+            if end == behind and here == b"--":
                 self._last = True
-                return at + 2
-            if self._buffer[end : end + 2] == b"\r\n":
-                return end + 2
-            if self._buffer[end : end + 1] not in (b" ", b"\t") or end - at > 256:
+                return at + end + 2
+            if here == b"\r\n":
+                return at + end + 2
+            if here[:1] not in (b" ", b"\t") or end - behind >= _PADDING:
                 return None
             end += 1
 
     def _headers(self) -> dict[str, str]:
-        while (end := (b"\r\n" + self._buffer).find(b"\r\n\r\n")) < 0:
-            if len(self._buffer) > HEADER_BYTES:
-                raise self._broken(TooLarge("a part's headers are too long"))
-            self._more()
-        block, self._buffer = self._buffer[: max(0, end - 2)], self._buffer[end + 2 :]
+        lines = self._header_lines()
+        if len(lines) > HEADER_BYTES:
+            raise self._broken(TooLarge("a part's headers are too long"))
         found: dict[str, str] = {}
-        for line in re.sub(rb"\r\n[ \t]+", b" ", block).split(b"\r\n"):
+        for line in re.sub(rb"\r\n[ \t]+", b" ", lines).split(b"\r\n"):
             name, colon, value = line.decode("latin-1").partition(":")
             if line and (not colon or name.lower() in found):
                 raise self._broken(MalformedBody("a part's headers cannot be read"))
             found[name.strip().lower()] = value.strip()
         return found
+
+    def _header_lines(self) -> bytes:
+        """Everything up to the empty line, which is passed over; a part without headers begins with it."""
+        while len(self._buffer) < self._at + 2:
+            self._more()
+        if self._buffer.startswith(b"\r\n", self._at):
+            self._at += 2
+            return b""
+        if (end := self._buffer.find(b"\r\n\r\n", self._at, self._at + HEADER_BYTES + 4)) >= 0:
+            lines = self._taken(end)
+            self._at += 4
+            return lines
+        block = bytearray(self._taken(len(self._buffer)))
+        search = 0
+        while (end := block.find(b"\r\n\r\n", search)) < 0:
+            if len(block) > HEADER_BYTES:
+                raise self._broken(TooLarge("a part's headers are too long"))
+            search = max(0, len(block) - 3)
+            self._more()
+            block += self._taken(len(self._buffer))
+        self._buffer, self._at = bytes(block[end + 4 :]), 0
+        return bytes(block[:end])
 
     def _length(self, headers: dict[str, str]) -> int | None:
         stated = headers.get("content-length")
@@ -156,11 +195,19 @@ class Multipart:
             raise self._broken(MalformedBody("a part's Content-Length is not a number of bytes"))
         return int(stated)
 
+    def _taken(self, end: int) -> bytes:
+        """Unread bytes up to `end`, which then are read."""
+        piece = self._buffer[self._at : end]
+        self._at = end
+        return piece
+
     def _more(self) -> None:
+        """Add a chunk to the unread bytes, which then begin at 0."""
         try:
             for chunk in self._chunks:
                 if chunk:
-                    self._buffer += chunk
+                    rest = self._buffer[self._at :]
+                    self._buffer, self._at = rest + chunk if rest else chunk, 0
                     return
         except CaseLedgerError as error:
             raise self._broken(error) from None

@@ -1,11 +1,13 @@
 """One pass over a file: hashed, recognised, header-read and encrypted while its bytes arrive."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
+from application.documents.sniffing import CDA, FHIR
 from application.records.dicom import read_header
-from application.records.media import DICOM, OCTETS, sniff
+from application.records.media import DICOM, OCTETS, PDF, sniff
 from application.records.vault import Blob, Vault
 from domain.errors import DigestMismatch, NotDicom, TooLarge, TruncatedUpload, UnreadableDicom
 from domain.imaging.model import InstanceHeader
@@ -14,6 +16,9 @@ from domain.records import FILE_BYTES
 LOOKS = (64 * 1024, 1024**2, 16 * 1024**2)
 """How much of a file's beginning is looked at, in bytes: most headers end before the first, those of enhanced
 images of some thousand frames before the last, and no more than that is ever kept."""
+SELF_CONTAINED = frozenset({PDF, CDA, FHIR})
+"""Media types of files that are a document by themselves, where pictures and texts may be the pages of one."""
+BESIDE_IMAGES = SELF_CONTAINED | {DICOM}
 
 
 class IngestedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +46,14 @@ def ingest(
     limit: int = FILE_BYTES,
     imaging: bool = False,
     accept: Callable[[IngestedFile], None] = lambda file: None,
+    place: Callable[[str, InstanceHeader | None], tuple[str, str]] | None = None,
 ) -> IngestedFile:
     """Store one file in the vault and say what it is; nothing appears when any check fails.
 
-    `length` (bytes) and `sha256` (hex) are what the sender announced. `imaging` refuses what is not DICOM,
-    early where its first bytes already tell. `accept` sees what was learnt before anything appears, and refuses
-    by raising.
+    `length` (bytes) and `sha256` (hex) are what the sender announced. `imaging` refuses what is neither DICOM nor a
+    document as CDs have them beside images, early where its first bytes already tell. `accept` sees what was learnt
+    before anything appears, and refuses by raising. `place` says, by media type and header, of which record it is and
+    under which identity, instead of `record` and `identity`; until it can be asked, no more than a header is held.
 
     Raises: TooLarge, TruncatedUpload, DigestMismatch, NotDicom, Unavailable, and whatever `chunks` and `accept` raise.
     """
@@ -83,7 +90,19 @@ def ingest(
             path=blob.path,
         )
 
-    return learnt(vault.put(record, identity, observed(), limit=limit, accept=judged))
+    source: Iterator[bytes] = observed()
+    if place is not None:
+        held = []
+        while not recognised.settled and (chunk := next(source, None)) is not None:
+            held.append(chunk)
+        if not recognised.settled:
+            whole = sum(map(len, held))
+            if length is not None and whole != length:
+                raise TruncatedUpload(f"{length} bytes were announced and {whole} arrived.")
+            recognised.end()
+        record, identity = place(recognised.media_type, recognised.header)
+        source = chain(held, source)
+    return learnt(vault.put(record, identity, source, limit=limit, accept=judged))
 
 
 class _Recognition:
@@ -111,9 +130,14 @@ class _Recognition:
 
     def end(self) -> None:
         """The file has ended: decide with what there is, unless that is done."""
-        if self._looks:
+        if not self.settled:
             self._look()
             self._settle()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the rest of the file can say no more."""
+        return not self._looks
 
     def _look(self) -> bool:
         """Read what has come so far; whether more of the file could not say more."""
@@ -140,5 +164,5 @@ class _Recognition:
     def _settle(self) -> None:
         self._looks.clear()
         self._first = bytearray()
-        if self._imaging and self.media_type != DICOM:
+        if self._imaging and self.media_type not in BESIDE_IMAGES:
             raise NotDicom(f"A file offered as imaging is not DICOM but {self.media_type}.")

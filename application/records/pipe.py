@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from queue import Queue
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from queue import Queue, SimpleQueue
 from typing import Self
 
 _SLOTS = 8
+AHEAD = 1024 * 1024
+"""Bytes that may have arrived and wait for the disk."""
 
 
 class _Closed(Exception):
@@ -68,14 +70,56 @@ class Pipe:
         return len(data)
 
 
-def from_event_loop(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """Pull an event loop's stream from a worker thread, one chunk at a time: the sender waits for the disk.
+def from_event_loop(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Generator[bytes, None, None]:
+    """An event loop's stream, on a worker thread; at most `AHEAD` bytes and a chunk wait in between.
+
+    So the sender waits for the disk, and the threads do not wait for each other at every chunk.
 
     Warning: to be iterated on another thread than the loop's, else it waits for itself.
     """
+    return _Ahead(chunks, loop).taken()
 
-    async def next_chunk() -> bytes | None:
-        return await anext(chunks, None)
 
-    while (chunk := asyncio.run_coroutine_threadsafe(next_chunk(), loop).result()) is not None:
-        yield chunk
+class _Ahead:
+    """The loop puts and the worker takes; each counts for itself, so that no count has two writers."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._chunks = chunks
+        self._loop = loop
+        self._queue: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
+        self._put = self._taken = 0
+        self._full = False
+        self._room = asyncio.Event()
+
+    def taken(self) -> Generator[bytes, None, None]:
+        """The chunks, and at last what the stream raises."""
+        pump = asyncio.run_coroutine_threadsafe(self._pump(), self._loop)
+        try:
+            while (chunk := self._queue.get()) is not None:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                self._taken += len(chunk)
+                if self._full and self._put - self._taken < AHEAD // 2:
+                    self._full = False
+                    self._loop.call_soon_threadsafe(self._room.set)
+                yield chunk
+        finally:
+            pump.cancel()
+
+    async def _pump(self) -> None:
+        try:
+            async for chunk in self._chunks:
+                self._put += len(chunk)
+                self._queue.put(chunk)
+                if self._put - self._taken > AHEAD:
+                    self._room.clear()
+                    self._full = True
+                    # The worker may have taken all of it before it could see that this waits.
+                    if self._put - self._taken > AHEAD // 2:
+                        await self._room.wait()
+        except BaseException as error:
+            self._queue.put(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._queue.put(None)

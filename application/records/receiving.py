@@ -1,43 +1,52 @@
 """Records come in: an upload of files, finished as one record behind one event."""
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from application.cases import Cases
 from application.outcome import Outcome
 from application.records.blob_keys import BlobKeys
-from application.records.intake import Intake, RecordDraft
+from application.records.intake import Intake, RecordDraft, read_manifest
 from application.records.multipart import Multipart
 from application.records.onepass import IngestedFile
 from application.records.parts import PartKind
 from application.records.resumable import PartStatus, Resumable
 from application.records.stow import Said, store
 from application.records.uploads import UploadStatus
+from application.records.vault import Vault
 from application.request import Request
 from domain.archive import checked_path
 from domain.case.actor import is_assignee, is_coordinator, is_patient
-from domain.case.commands import ReceiveRecord
+from domain.case.commands import Arrival, ReceiveRecord
+from domain.case.material import require_receivable
+from domain.case.state import CaseState
 from domain.errors import (
     AlreadyDone,
     CaseLedgerError,
     CaseNotFound,
     Conflict,
+    InvalidInput,
     NotFound,
     Refused,
     StaleRevision,
+    SubjectErased,
     Unavailable,
     UploadBusy,
     UploadNotFound,
     WrongRole,
 )
-from domain.records import RecordKind, checked_name
+from domain.records import FileEntry, RecordKind, checked_name
 
 _TRIES = 5
+_FILE_ID = re.compile(r"[0-9a-f-]{16,64}")
 
 
 class Receiving:
     """Uploads of a case's records. Nothing of an upload is visible as a record before its event is in the log."""
 
-    def __init__(self, cases: Cases, intake: Intake, blob_keys: BlobKeys, resumable: Resumable) -> None:
+    def __init__(self, cases: Cases, intake: Intake, blob_keys: BlobKeys, resumable: Resumable, vault: Vault) -> None:
+        self._vault = vault
         self._cases = cases
         self._intake = intake
         self._blob_keys = blob_keys
@@ -47,9 +56,12 @@ class Receiving:
         """Begin an upload for a case.
 
         Raises:
-            CaseNotFound, WrongRole.
+            CaseNotFound, WrongRole, QuotaExceeded.
+            WrongPhase, MissingConsent, SubjectErased: nothing is taken for this case as it stands.
         """
-        actor = self._uploader(request, case)
+        state = self._not_erased(case)
+        actor = _uploader(state, request)
+        require_receivable(state, request.actor(), request.now)
         return self._intake.status(self._intake.open(case, actor, kind))
 
     def add_file(
@@ -65,11 +77,38 @@ class Receiving:
         """Take in one file of an upload; refused as a whole, or there as a whole.
 
         Raises:
-            UploadNotFound, WrongRole, AlreadyDone.
-            ControlCharacter, TooLarge, TruncatedUpload, DigestMismatch, NotDicom: nothing of the file is kept.
+            UploadNotFound, WrongRole, AlreadyDone, WrongPhase, MissingConsent, SubjectErased.
+            ControlCharacter, TooLarge, QuotaExceeded, TruncatedUpload, DigestMismatch, NotDicom: nothing of the file is
+                kept.
         """
-        self._own(request, case, upload)
-        return self._intake.add_file(upload, checked_path(checked_name(name)), chunks, length, sha256)
+        recorded = self._open(request, case, upload)
+        named = checked_path(checked_name(name))
+        return self._intake.adding(upload, recorded).add(named, chunks, length, sha256)
+
+    def put_file(
+        self,
+        request: Request,
+        case: str,
+        upload: str,
+        file_id: str,
+        name: str,
+        chunks: Iterable[bytes],
+        length: int | None,
+        sha256: str | None,
+    ) -> tuple[FileEntry, bool]:
+        """Take in one file that its sender calls `file_id`, and whether it is new: the same again changes nothing.
+
+        Raises:
+            InvalidInput: not an id of 16 to 64 hexadecimal digits and hyphens, as a UUID is.
+            OtherContent: another file came under this id.
+            What `add_file` raises.
+        """
+        file_id = file_id.lower()
+        if not _FILE_ID.fullmatch(file_id):
+            raise InvalidInput("a file's id is a UUID, or 16 to 64 hexadecimal digits and hyphens")
+        recorded = self._open(request, case, upload)
+        named = checked_path(checked_name(name))
+        return self._intake.put_file(upload, file_id, named, chunks, length, sha256, recorded)
 
     def begin_part(
         self,
@@ -84,9 +123,10 @@ class Receiving:
         """Begin a file, or an archive of files, that may come in several goes.
 
         Raises:
-            UploadNotFound, WrongRole, AlreadyDone, ControlCharacter, UnsafePath, TooLarge.
+            UploadNotFound, WrongRole, AlreadyDone, WrongPhase, MissingConsent, SubjectErased.
+            ControlCharacter, UnsafePath, TooLarge, QuotaExceeded.
         """
-        self._own(request, case, upload)
+        self._open(request, case, upload)
         return self._resumable.begin(upload, kind, name, length, sha256)
 
     def append_part(
@@ -107,8 +147,8 @@ class Receiving:
             UploadNotFound, WrongRole, AlreadyDone, OffsetMismatch, UploadBusy, TooLarge, TruncatedUpload; and, of the
             whole, what `add_file` raises, or MalformedArchive and SuspectedBomb.
         """
-        self._own(request, case, upload)
-        return self._resumable.append(upload, part, offset, chunks, complete=complete, length=length)
+        recorded = self._open(request, case, upload)
+        return self._resumable.append(upload, part, offset, chunks, complete=complete, length=length, recorded=recorded)
 
     def part(self, request: Request, case: str, upload: str, part: str) -> PartStatus:
         """How far a file or an archive is.
@@ -150,11 +190,12 @@ class Receiving:
             refuses with: nothing of a request without an upload is kept then.
         """
         if upload is not None:
-            self._own(request, case, upload)
-            return store(self._intake.adding(upload), body, study), None
+            recorded = self._open(request, case, upload)
+            return store(self._intake.adding(upload, recorded), body, study), None
         own = self.begin(request, case, RecordKind.IMAGING).upload
         try:
-            said = store(self._intake.adding(own), body, study)
+            recorded = self._open(request, case, own)
+            said = store(self._intake.adding(own, recorded), body, study)
             if any(each.reason is None for each in said):
                 return said, self._finish_anyhow(request, case, own)
         except CaseLedgerError:
@@ -204,7 +245,9 @@ class Receiving:
             raise AlreadyDone("the record is in the log")
 
     def finish(self, request: Request, case: str, upload: str) -> Outcome:
-        """Make a record of an upload: manifest and keys are durable, then the event, then the upload is forgotten.
+        """Make a record of each study and document of an upload, all by one append.
+
+        Manifests and keys are durable first, then the events, then the upload is forgotten.
 
         After a crash between the steps the same call goes on where it stopped; once the event is in the log, the
         Idempotency-Key gives its receipt again.
@@ -219,10 +262,11 @@ class Receiving:
         except UploadNotFound:
             # An upload that is settled is gone; only a repeated request knows what became of it.
             return self._cases.repeated(request)
-        draft = self._intake.finish(upload)
-        self._blob_keys.keep(draft.record, draft.identity)
+        drafts = self._intake.finish(upload)
+        for draft in drafts:
+            self._blob_keys.keep(draft.record, draft.identity)
         try:
-            outcome = self._cases.act(request, case, lambda state: _command(draft))
+            outcome = self._cases.act(request, case, lambda state: _command(drafts))
         except (Refused, Conflict, NotFound):
             # Definite: nothing was appended. After any other failure the event may still get into the log.
             self._intake.release(upload)
@@ -248,8 +292,21 @@ class Receiving:
         return self._intake.sweep(expired_s)
 
     def sweep_orphans(self, older_than_s: float) -> int:
-        """Remove objects that nobody knows; of how many records."""
-        return self._intake.sweep_orphans(older_than_s)
+        """Remove objects that nothing names: whole records of them, and what came after an upload was settled.
+
+        How many records, and single objects, that was of.
+        """
+        return self._intake.sweep_orphans(older_than_s) + self._intake.sweep_late(self._named)
+
+    def _named(self, case: str, record: str) -> set[str]:
+        try:
+            known = self._cases.load(case).state.records.get(record)
+            if known is None:
+                return set()
+            manifest = read_manifest(self._vault, record, self._blob_keys.of(record), known.manifest_sha256)
+        except (NotFound, SubjectErased):
+            return set()
+        return {known.manifest_sha256, *(each.sha256 for each in manifest.files)}
 
     def recorded(self, case: str, record: str) -> bool:
         """Whether the log has this record of this case."""
@@ -258,16 +315,11 @@ class Receiving:
         except CaseNotFound:
             return False
 
-    def _uploader(self, request: Request, case: str) -> str:
-        state, actor = self._cases.load(case).state, request.actor()
-        if is_patient(state, actor):
-            return str(state.patient_actor)
-        if is_coordinator(state, actor) or is_assignee(state, actor):
-            return actor.id
-        raise WrongRole("records are uploaded by the patient, the assigned coordinator or specialist")
-
     def _own(self, request: Request, case: str, upload: str) -> UploadStatus:
-        uploader = self._uploader(request, case)
+        return self._owned(self._cases.load(case).state, request, case, upload)
+
+    def _owned(self, state: CaseState, request: Request, case: str, upload: str) -> UploadStatus:
+        uploader = _uploader(state, request)
         status = self._intake.status(upload)
         if status.case != case:
             raise UploadNotFound
@@ -275,12 +327,40 @@ class Receiving:
             raise WrongRole("an upload is continued by who began it")
         return status
 
+    def _open(self, request: Request, case: str, upload: str) -> tuple[int, int]:
+        """Let who may add to an upload pass, while the case takes records; bytes and files of its records."""
+        state = self._not_erased(case)
+        self._owned(state, request, case, upload)
+        require_receivable(state, request.actor(), request.now)
+        records = state.records.values()
+        return sum(each.bytes for each in records), sum(each.files for each in records)
 
-def _command(draft: RecordDraft) -> ReceiveRecord:
-    return ReceiveRecord(
-        kind=draft.kind.value,
-        record=draft.record,
-        manifest_sha256=draft.digest,
-        files=len(draft.manifest.files),
-        bytes=draft.manifest.total_bytes,
-    )
+    def _not_erased(self, case: str) -> CaseState:
+        state = self._cases.load(case).state
+        if state.patient_account is None:
+            raise SubjectErased
+        return state
+
+
+def _uploader(state: CaseState, request: Request) -> str:
+    actor = request.actor()
+    if is_patient(state, actor):
+        return str(state.patient_actor)
+    if is_coordinator(state, actor) or is_assignee(state, actor):
+        return actor.id
+    raise WrongRole("records are uploaded by the patient, the assigned coordinator or specialist")
+
+
+def _command(drafts: tuple[RecordDraft, ...]) -> ReceiveRecord:
+    first, *others = drafts
+    return ReceiveRecord(**_said(first), beside=tuple(Arrival(**_said(each)) for each in others))
+
+
+def _said(draft: RecordDraft) -> dict[str, Any]:
+    return {
+        "kind": draft.kind.value,
+        "record": draft.record,
+        "manifest_sha256": draft.digest,
+        "files": len(draft.manifest.files),
+        "bytes": draft.manifest.total_bytes,
+    }

@@ -15,13 +15,14 @@ from uuid import uuid4
 import msgspec
 from uuid_utils import uuid7
 
-from application.records import parts, uploads
-from application.records.adding import Sealer, require_open, subject_of
+from application.records import parts, quota, uploads
+from application.records.adding import Adding, Sealer, require_open, subject_of
 from application.records.archives import opened
 from application.records.intake import Intake
 from application.records.parts import Part, PartKind, Segment
 from application.records.stretches import Feed, SegmentFile
 from application.records.unpacking import Unpacked, unpack
+from application.records.uploads import Upload
 from application.records.vault import Vault
 from domain.archive import ARCHIVE_BYTES, checked_path
 from domain.errors import (
@@ -124,14 +125,24 @@ class Resumable:
             return [self._status(row.record, each) for each in parts.of_upload(database, upload)]
 
     def append(
-        self, upload: str, part: str, offset: int, chunks: Iterable[bytes], *, complete: bool, length: int | None = None
+        self,
+        upload: str,
+        part: str,
+        offset: int,
+        chunks: Iterable[bytes],
+        *,
+        complete: bool,
+        length: int | None = None,
+        recorded: tuple[int, int] = (0, 0),
     ) -> PartStatus:
         """Take more bytes of a part, from `offset` on; with `complete` they are its last, and it is assembled.
 
-        What has arrived before the source fails is kept, and then the failure is raised.
+        What has arrived before the source fails is kept, and then the failure is raised. `recorded` are the bytes and
+        the files of the case's records.
 
-        Raises: UploadNotFound; AlreadyDone: the part is; OffsetMismatch, UploadBusy; TooLarge; TruncatedUpload: not as
-        long as announced; when complete, whatever becomes of a file (the part is given up then) or of an archive.
+        Raises: UploadNotFound; AlreadyDone: the part is; OffsetMismatch, UploadBusy; TooLarge, QuotaExceeded;
+        TruncatedUpload: not as long as announced; when complete, whatever becomes of a file (the part is given up
+        then) or of an archive.
         """
         with self._intake.transaction() as database:
             row = uploads.load(database, upload)
@@ -148,13 +159,15 @@ class Resumable:
                     raise TooLarge(f"at most {_limit(one.kind)} bytes are taken")
                 parts.announce(database, part, length)
             known = one.length if one.length is not None else length
+            used = quota.usage(database, upload, row.case).over(*recorded)
+            quota.check(self._intake.limits, used, (known or offset) - offset)
         identity = self._intake.identity_of(row)
         feed = Feed(chunks, (known if known is not None else _limit(one.kind)) - offset)
         received = offset
         while feed.more():
             segment = str(uuid4())
             blob = self._vault.put_segment(row.record, segment, identity, feed.take(self._segment_bytes))
-            self._name(upload, row.record, part, Segment(received, blob.bytes, segment, blob.sha256))
+            self._name(row, part, Segment(received, blob.bytes, segment, blob.sha256), recorded)
             received += blob.bytes
         if feed.failure is not None:
             raise feed.failure
@@ -162,7 +175,7 @@ class Resumable:
             return self.status(upload, part)
         if known is not None and received != known:
             raise TruncatedUpload(f"{known} bytes were announced and {received} have arrived")
-        return self._assemble(upload, row.record, part, identity)
+        return self._assemble(upload, row.record, part, identity, recorded)
 
     def cancel(self, upload: str, part: str) -> None:
         """Give a part up; what has arrived of it goes.
@@ -179,12 +192,15 @@ class Resumable:
             parts.delete(database, part)
         self._vault.delete_segments(record, [each.id for each in gone])
 
-    def _name(self, upload: str, record: str, part: str, segment: Segment) -> None:
+    def _name(self, row: Upload, part: str, segment: Segment, recorded: tuple[int, int]) -> None:
+        upload, record = row.upload, row.record
         try:
             with self._intake.transaction() as database:
                 require_open(uploads.load(database, upload, lock=True))
                 if parts.count_segments(database, part) >= SEGMENTS:
                     raise TooLarge(f"a transfer comes in at most {SEGMENTS} pieces")
+                used = quota.usage(database, upload, row.case).over(*recorded)
+                quota.check(self._intake.limits, used, segment.bytes)
                 if not parts.add_segment(database, part, segment):
                     expected = parts.load(database, upload, part).received
                     raise OffsetMismatch(f"the transfer goes on at byte {expected}", expected=expected)
@@ -194,7 +210,7 @@ class Resumable:
             self._vault.delete_segments(record, [segment.id])
             raise
 
-    def _assemble(self, upload: str, record: str, part: str, identity: str) -> PartStatus:
+    def _assemble(self, upload: str, record: str, part: str, identity: str, recorded: tuple[int, int]) -> PartStatus:
         with self._intake.transaction() as database:
             if not parts.claim(database, part, _BUSY_S):
                 raise UploadBusy
@@ -204,7 +220,7 @@ class Resumable:
         segments = SegmentFile(found, lambda each: self._vault.read_segment(record, each.id, identity, each.sha256))
         segments.each = self._prolonging(part)
         try:
-            status = self._taken(upload, one, label, segments)
+            status = self._taken(self._intake.adding(upload, recorded), one, label, segments)
         except InvalidInput:
             # The bytes are what they are: another attempt would end alike.
             with self._intake.transaction() as database:
@@ -222,8 +238,7 @@ class Resumable:
         self._vault.delete_segments(record, [each.id for each in found])
         return status
 
-    def _taken(self, upload: str, one: Part, label: Label, segments: "SegmentFile") -> PartStatus:
-        adding = self._intake.adding(upload)
+    def _taken(self, adding: Adding, one: Part, label: Label, segments: "SegmentFile") -> PartStatus:
         status = PartStatus(
             part=one.part,
             kind=one.kind,

@@ -16,13 +16,14 @@ import obstore
 from obstore.store import LocalStore
 
 STAGING = "staging"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Staged(Protocol):
     """An object being written; invisible until `publish`."""
 
-    def write(self, data: bytes) -> int:
-        """Take these bytes, and say how many were taken (always all)."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Take these bytes, all of them."""
 
     def publish(self, path: str) -> None:
         """Make it durable, then let it appear at `path`, replacing what stood there."""
@@ -84,31 +85,38 @@ class LocalStaged:
     """A file below `staging/`, owned and locked by the one thread that writes it."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._path = root / STAGING / uuid4().hex
+        self._root = str(root)
+        self._path = f"{self._root}/{STAGING}/{uuid4().hex}"
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> None:
         """Take these bytes, all of them."""
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
-        return len(data)
 
     def publish(self, path: str) -> None:
         """Fsync, rename, fsync the directory."""
-        target = self._root / path
+        target = f"{self._root}/{path}"
+        folder = target.rpartition("/")[0]
         os.fsync(self._descriptor)
-        _durable_directory(target.parent)
-        os.replace(self._path, target)
-        _sync_directory(target.parent)
+        try:
+            descriptor = os.open(folder, _DIRECTORY)
+        except FileNotFoundError:
+            _durable_directory(Path(folder))
+            descriptor = os.open(folder, _DIRECTORY)
+        try:
+            os.replace(self._path, target)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         self._close()
 
     def discard(self) -> None:
         """Remove the file, unless it is published."""
         if self._descriptor >= 0:
-            self._path.unlink(missing_ok=True)
+            Path(self._path).unlink(missing_ok=True)
             self._close()
 
     def _close(self) -> None:
@@ -154,11 +162,11 @@ class StoreStaged:
         self._path = f"{STAGING}/{uuid4().hex}"
         self._writer: Any = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> None:
         """Take these bytes, all of them."""
         if self._writer is not None:
-            self._writer.write(data)
-            return len(data)
+            self._writer.write(bytes(data))
+            return
         self._small += data
         if len(self._small) > StoreStaging.SMALL:
             self._writer = obstore.open_writer(
@@ -166,7 +174,6 @@ class StoreStaged:
             )
             self._writer.write(bytes(self._small))
             self._small.clear()
-        return len(data)
 
     def publish(self, path: str) -> None:
         """Put at once, or complete the upload and copy it."""
@@ -199,7 +206,7 @@ def _durable_directory(path: Path) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, _DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,6 +18,7 @@ from domain.errors import (
     InvalidInput,
     MalformedBody,
     NotDicom,
+    QuotaExceeded,
     TooLarge,
     UnreadableDicom,
     UploadNotFound,
@@ -36,6 +37,7 @@ cannot understand."""
 _AT_ONCE: Final = 4
 _SMALL_BYTES: Final = 4 * 1024 * 1024
 """Instances up to here are taken into memory whole; of larger ones, as of enhanced images, a chunk at a time."""
+_CRUMB_BYTES: Final = 4096
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -90,14 +92,21 @@ def store(adding: Adding, body: Multipart, study: str | None) -> list[Said]:
 
 def _begun(part: Part) -> tuple[bool, list[bytes]]:
     """The beginning of a part's bytes, and whether that is all of them."""
-    chunks: list[bytes] = []
-    size = 0
+    pieces: list[bytes | bytearray] = []
+    size, whole = 0, True
     for chunk in part.chunks:
-        chunks.append(chunk)
+        if len(chunk) >= _CRUMB_BYTES or not pieces:
+            pieces.append(chunk)
+        elif isinstance(last := pieces[-1], bytearray):
+            last += chunk
+        else:
+            # Crumbs are put together: each by itself would take up many times its size.
+            pieces.append(bytearray(chunk))
         size += len(chunk)
         if size > _SMALL_BYTES:
-            return False, chunks
-    return True, chunks
+            whole = False
+            break
+    return whole, [bytes(each) for each in pieces]
 
 
 def _stored(
@@ -146,7 +155,7 @@ def _reason(error: CaseLedgerError) -> int:
     match error:
         case _Unfit():
             return error.reason
-        case TooLarge():
+        case TooLarge() | QuotaExceeded():
             return OUT_OF_RESOURCES
         case NotDicom() | UnreadableDicom():
             return CANNOT_UNDERSTAND

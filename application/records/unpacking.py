@@ -40,7 +40,7 @@ def unpack(archive: Archive, adding: Adding) -> Unpacked:
         try:
             if member.refused is not None:
                 raise member.refused
-            adding.add(member.name, archive.content(member), member.bytes, accept=_no_directory)
+            adding.add(member.name, archive.content(member), member.bytes, accept=_no_directory, name_bytes=member.raw)
         except _Skipped:
             skipped += 1
         except (UploadNotFound, AlreadyDone):

@@ -10,19 +10,19 @@ its record only: two records never share a key, hence never an object.
 import hashlib
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
 import msgspec
 import obstore
-import pyrage
 from obstore.exceptions import BaseError
 
+from application.records import age
 from application.records.pipe import Pipe
 from application.records.staging import staging_of
-from domain.errors import BlobAltered, CaseLedgerError, MalformedBody, TooLarge, Unavailable
+from domain.errors import BlobAltered, MalformedBody, TooLarge, Unavailable
 from domain.records import FILE_BYTES
 
 _RECORD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -37,11 +37,6 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     bytes: int
     path: str
-
-
-def new_identity() -> str:
-    """A fresh key for one record, in age's own notation (AGE-SECRET-KEY-1...). It is a secret: seal it."""
-    return str(pyrage.x25519.Identity.generate())
 
 
 class Vault:
@@ -87,32 +82,31 @@ class Vault:
         limit: int,
         accept: Callable[[Blob], None],
     ) -> Blob:
-        recipient = _identity(identity).to_public()
-        source = _Source(chunks, limit)
-        try:
+        digest, size = hashlib.sha256(), 0
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge(f"A file has at most {limit} bytes.")
+                digest.update(chunk)
+                yield chunk
+
+        with _storing():
             staged = self._staging.open()
-        except (OSError, BaseError) as error:
-            raise Unavailable("The vault cannot store anything now.") from error
-        sink = _Sink(staged.write)
+
+        def write(data: bytes) -> None:
+            with _storing():
+                staged.write(data)
+
         try:
-            try:
-                pyrage.encrypt_io(source, sink, [recipient])  # type: ignore[arg-type]  # needs read and write only
-            except Exception as error:
-                # pyrage turns what its callbacks raise into a text; the original stands below.
-                if source.failure is None and sink.failure is None:
-                    raise Unavailable("The vault could not encrypt.") from error
-            if source.failure is not None:
-                raise source.failure
-            if sink.failure is not None:
-                raise sink.failure
-            digest = source.digest.hexdigest()
-            blob = Blob(sha256=digest, bytes=source.bytes, path=place(digest))
+            age.encrypt(measured(), write, identity)
+            sha256 = digest.hexdigest()
+            blob = Blob(sha256=sha256, bytes=size, path=place(sha256))
             accept(blob)
-            staged.publish(blob.path)
-        except (OSError, BaseError) as error:
-            if error is source.failure:
-                raise  # the sender's trouble, not the store's
-            raise Unavailable("The vault cannot store anything now.") from error
+            with _storing():
+                staged.publish(blob.path)
         finally:
             staged.discard()
         return blob
@@ -137,7 +131,7 @@ class Vault:
         return b"".join(self._stream(_segment_path(record, segment), identity, sha256))
 
     def _stream(self, path: str, identity: str, sha256: str) -> Generator[bytes, None, None]:
-        key = _identity(identity)
+        key = age.identity_of(identity)
         try:
             found = obstore.get(self._store, path)
         except FileNotFoundError as error:
@@ -145,19 +139,11 @@ class Vault:
         except (OSError, BaseError) as error:
             raise Unavailable("The vault cannot be read now.") from error
 
-        def decrypt(sink: Callable[[bytes], int]) -> None:
-            source = _Source(map(bytes, found.stream(min_chunk_size=_READ_BYTES)), None)
-            target = _Sink(sink)
+        def decrypt(sink: Callable[[bytes], object]) -> None:
             try:
-                pyrage.decrypt_io(source, target, [key])  # type: ignore[arg-type]  # likewise
-            except Exception as error:
-                if source.failure is None and target.failure is None:
-                    raise BlobAltered("A stored blob does not decrypt.") from error
-            for failure in (target.failure, source.failure):
-                if isinstance(failure, OSError | BaseError):
-                    raise Unavailable("The vault cannot be read now.") from failure
-                if failure is not None:
-                    raise failure
+                age.decrypt(map(bytes, found.stream(min_chunk_size=_READ_BYTES)), sink, key)
+            except (OSError, BaseError) as error:
+                raise Unavailable("The vault cannot be read now.") from error
 
         digest = hashlib.sha256()
         with closing(Pipe.running(decrypt)) as plaintext:
@@ -189,6 +175,11 @@ class Vault:
         paths = [str(item["path"]) for folder in (_folder(record), _segments(record)) for item in self._list(folder)]
         self._remove(paths)
         return len(paths)
+
+    def objects(self, record: str) -> set[str]:
+        """SHA-256 (hex) of every object of a record."""
+        paths = [str(item["path"]) for item in self._list(_folder(record))]
+        return {path.rpartition("/")[2].removesuffix(".age") for path in paths}
 
     def delete_segments(self, record: str, segments: Iterable[str] | None = None) -> None:
         """Remove these segments of a record's arriving files, or all of them."""
@@ -231,65 +222,13 @@ class Vault:
                 raise Unavailable("The vault cannot delete now.") from error
 
 
-class _Source:
-    """What age reads from: hashes and counts each chunk once, and keeps what the chunks raised."""
-
-    def __init__(self, chunks: Iterable[bytes], limit: int | None) -> None:
-        self._chunks = iter(chunks)
-        self._limit = limit
-        self._current = BytesIO()
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-        self.failure: BaseException | None = None
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes; none at the end."""
-        data = self._current.read(size)
-        if data:
-            return data
-        try:
-            for chunk in self._chunks:
-                if not chunk:
-                    continue
-                self.bytes += len(chunk)
-                if self._limit is not None:
-                    if self.bytes > self._limit:
-                        raise TooLarge(f"A file has at most {self._limit} bytes.")
-                    self.digest.update(chunk)
-                self._current = BytesIO(chunk)
-                return self._current.read(size)
-        except BaseException as error:
-            self.failure = error
-            raise
-        return b""
-
-
-class _Sink:
-    """What age writes to. pyrage drops an error of its last write, so the first one is kept here."""
-
-    def __init__(self, write: Callable[[bytes], int]) -> None:
-        self._write = write
-        self.failure: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        """Pass the bytes on."""
-        if self.failure is not None:
-            raise self.failure
-        try:
-            return self._write(data)
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def flush(self) -> None:
-        """Nothing to do: bytes are made durable at publication."""
-
-
-def _identity(text: str) -> pyrage.x25519.Identity:
+@contextmanager
+def _storing() -> Iterator[None]:
+    """What the store raises is the store's trouble, never the sender's."""
     try:
-        return pyrage.x25519.Identity.from_str(text)
-    except pyrage.IdentityError as error:
-        raise CaseLedgerError("A record's key is not an age identity.") from error
+        yield
+    except (OSError, BaseError) as error:
+        raise Unavailable("The vault cannot store anything now.") from error
 
 
 def _folder(record: str) -> str:

@@ -6,7 +6,7 @@ import msgspec
 
 from domain.access import Basis
 from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient
-from domain.case.consent import REVIEWING, covering, require_process, require_share
+from domain.case.consent import REVIEWING, covering, require_process, require_share, reviewable
 from domain.case.phases import OPEN
 from domain.case.state import Assignment, CaseState, Imaging, Record, SignedOpinion
 from domain.errors import MissingConsent, NotFound, SubjectErased, WrongPhase, WrongRole
@@ -26,6 +26,7 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 _OWN = Permission(basis="own_case")
 _ASSIGNED = Permission(basis="assigned")
 _AUDIT = Permission(basis="audit", content=False)
+_NO_RECORD = "the case has no such record"
 
 
 def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | None = None) -> Permission:
@@ -60,13 +61,34 @@ def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | N
         case "technician" if what == "imaging_report":
             # In quarantine, too: the report says what has to be found out, and shows no image.
             _imaging(state)
+            require_process(state, now)
             _require_checking(state)
             return _ASSIGNED
         case "specialist" if is_assignee(state, actor) and what in ("case", "record", "opinion", "imaging_report"):
-            return _specialist(state, what, item, now)
+            return _specialist(state, actor, what, item, now)
         case "oncologist" if what == "opinion":
             return _recipient(state, actor, item, now)
     raise WrongRole(f"{actor.role} does not read the {what} of this case")
+
+
+def visible_records(state: CaseState, actor: Actor, now: int) -> frozenset[str]:
+    """Ids of the records that exist for somebody who may read the case: all, but for a specialist what consents cover.
+
+    Whoever is shown a case at another state than the one that `may_read` saw is asked for anew.
+    """
+    if is_patient(state, actor) or is_coordinator(state, actor):
+        return frozenset(state.records)
+    return reviewable(state, now) if is_assignee(state, actor) else frozenset()
+
+
+def require_whole(state: CaseState, actor: Actor, records: tuple[str, ...], now: int) -> None:
+    """Refuse a specialist what rests on all of these records, where one of them does not exist for them.
+
+    Raises:
+        MissingConsent.
+    """
+    if actor.role == "specialist" and not visible_records(state, actor, now).issuperset(records):
+        raise MissingConsent("it rests on a record that no active consent covers")
 
 
 def _patient(state: CaseState, what: What, item: str | None) -> Permission:
@@ -95,33 +117,31 @@ def _require_checking(state: CaseState) -> None:
         raise WrongPhase("imaging is not checked any more")
 
 
-def _specialist(state: CaseState, what: What, item: str | None, now: int) -> Permission:
+def _specialist(state: CaseState, actor: Actor, what: What, item: str | None, now: int) -> Permission:
     """The assignment lasts as long as the case is open, and the consents behind it are asked each time."""
     assignment = state.assignment
     if assignment is None or state.phase not in OPEN:
         raise WrongRole("the case is with no specialist")
-    record = None
+    _require_consents(state, assignment, now)
     if what == "record":
+        if item in state.records and item not in reviewable(state, now):
+            # To them it does not exist; the cause is what goes on record.
+            raise NotFound(_NO_RECORD) from MissingConsent(f"no active consent covers record {item}")
         found = _record(state, item)
-        record = found.record
-        _require_consents(state, assignment, record, now)
         if found in state.unchecked_imaging():
-            raise WrongPhase(f"imaging record {record} has not been checked")
-        return _ASSIGNED
-    _require_consents(state, assignment, None, now)
-    if what == "opinion":
+            raise WrongPhase(f"imaging record {found.record} has not been checked")
+    elif what == "opinion":
         _opinion(state, item)
     elif what == "imaging_report":
         if _imaging(state).verdict == "stop":
             raise WrongPhase("the report is on images that may be another person's")
-        for each in _imaging(state).records:
-            _require_consents(state, assignment, each, now)
+        require_whole(state, actor, _imaging(state).records, now)
     return _ASSIGNED
 
 
-def _require_consents(state: CaseState, assignment: Assignment, record: str | None, now: int) -> None:
+def _require_consents(state: CaseState, assignment: Assignment, now: int) -> None:
     for kind in REVIEWING:
-        if not covering(state, kind, now, record=record, actor=assignment.actor, country=assignment.country):
+        if not covering(state, kind, now, actor=assignment.actor, country=assignment.country):
             raise MissingConsent(f"no active consent of kind {kind} covers this")
 
 
@@ -150,7 +170,7 @@ def _recipient(state: CaseState, actor: Actor, item: str | None, now: int) -> Pe
 def _record(state: CaseState, item: str | None) -> Record:
     record = None if item is None else state.records.get(item)
     if record is None:
-        raise NotFound("the case has no such record")
+        raise NotFound(_NO_RECORD)
     if record.quarantined:
         raise WrongPhase(f"record {record.record} is in quarantine")
     return record

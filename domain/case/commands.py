@@ -44,6 +44,7 @@ from domain.values import (
     RequiredText,
     Resectability,
     Sha256,
+    SourceReference,
     Text,
 )
 
@@ -69,12 +70,21 @@ class OpenCaseInput(Input, frozen=True, kw_only=True):
     home_country: Country
 
 
+class ImportedFrom(Input, frozen=True, kw_only=True):
+    """Where a case comes from that another system held until now."""
+
+    reference: SourceReference
+    file_sha256: Sha256
+    line: Count
+
+
 class OpenCase(OpenCaseInput, frozen=True, kw_only=True):
     """Open a case. `patient` is the patient's stream, `patient_actor` a new random id."""
 
     patient: Identifier
     patient_account: Identifier
     patient_actor: Identifier
+    imported: ImportedFrom | None = None
 
 
 class RecordOriginalVerdict(Input, frozen=True, kw_only=True):
@@ -141,13 +151,19 @@ class ReceiveRecordInput(Input, frozen=True, kw_only=True):
     kind: RecordKind
 
 
-class ReceiveRecord(ReceiveRecordInput, frozen=True, kw_only=True):
-    """Take in a record that has arrived whole."""
+class Arrival(ReceiveRecordInput, frozen=True, kw_only=True):
+    """A record that has arrived whole."""
 
     record: Identifier
     manifest_sha256: Sha256
     files: Count
     bytes: Count
+
+
+class ReceiveRecord(Arrival, frozen=True, kw_only=True):
+    """Take in a record that has arrived whole, and those that came with it: studies and documents of one CD."""
+
+    beside: tuple[Arrival, ...] = ()
 
 
 class ReleaseRecordInput(Input, frozen=True, kw_only=True):

@@ -50,6 +50,21 @@ def _admits(named: Recipient | None, actor: str | None, country: str | None) -> 
     )
 
 
+def reviewable(state: CaseState, now: int) -> frozenset[str]:
+    """Ids of the records that live consent lets the assigned specialist see; none where nobody is assigned."""
+    assignment = state.assignment
+    if assignment is None:
+        return frozenset()
+    return frozenset(
+        record
+        for record in state.records
+        if all(
+            covering(state, kind, now, record=record, actor=assignment.actor, country=assignment.country)
+            for kind in REVIEWING
+        )
+    )
+
+
 def require_process(state: CaseState, now: int) -> None:
     """Refuse to gather anything without the patient's consent.
 

@@ -26,7 +26,7 @@ def decide(
         SubjectErased: the case's data was erased; nothing happens to it any more.
     """
     if isinstance(command, c.OpenCase):
-        return (opening.open_case(state, command, actor),)
+        return opening.open_case(state, command, actor)
     if state is None:
         raise CaseNotFound
     if state.patient_account is None:

@@ -18,6 +18,7 @@ from domain.values import (
     RequiredText,
     Resectability,
     Sha256,
+    SourceReference,
     SubjectName,
     Subspecialty,
     Text,
@@ -79,6 +80,15 @@ class CaseOpened(Event, frozen=True, kw_only=True):
     diagnosis: Line
     organ: Organ
     home_country: Country
+
+
+@register.add("case.imported.v1", subject="case")
+class CaseImported(Event, frozen=True, kw_only=True):
+    """The case came from another system: what it was called there, and which line of which file brought it."""
+
+    reference: SourceReference
+    file_sha256: Sha256
+    line: Count
 
 
 @register.add("case.original_verdict_recorded.v1", subject="case")

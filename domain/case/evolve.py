@@ -136,6 +136,8 @@ def _received(state: CaseState, event: e.RecordReceived, meta: Meta) -> CaseStat
         manifest_sha256=event.manifest_sha256,
         uploader=meta.actor,
         received_index=len(state.records) + state.gone.count("record.received.v1"),
+        bytes=event.bytes,
+        files=event.files,
     )
     moves = event.kind == "imaging" and state.phase == "gathering"
     return replace(

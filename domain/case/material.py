@@ -1,10 +1,12 @@
 """Decisions about records: received, imaging checked, complete."""
 
 from domain.case import calendar
+from domain.case.access import require_whole
 from domain.case.actor import Actor, is_assignee, is_coordinator, is_patient, require_coordinator
 from domain.case.calendar import Calendars
 from domain.case.commands import (
     AcceptLimitedImaging,
+    Arrival,
     ClassifyRecord,
     DeclareRecordsComplete,
     ReceiveRecord,
@@ -21,7 +23,7 @@ from domain.case.events import (
     RecordsDeclaredComplete,
     RepeatImagingAdvised,
 )
-from domain.case.phases import require_phase
+from domain.case.phases import require_phase, require_phase_for
 from domain.case.state import CaseState
 from domain.errors import AlreadyDone, MissingPart, WrongPhase, WrongRole
 
@@ -29,32 +31,49 @@ DUPLICATE_OF_QUARANTINED = "duplicate-of-quarantined"
 """Finding of a record whose bytes are those of one in quarantine."""
 
 
-def receive_record(
-    state: CaseState, command: ReceiveRecord, actor: Actor, now: int
-) -> tuple[RecordReceived | RecordQuarantined, ...]:
-    """A record arrived whole; the same bytes again link to the first, and share its quarantine.
+def require_receivable(state: CaseState, actor: Actor, now: int) -> None:
+    """Let pass who may send records to a case that takes them now.
 
     Raises:
         WrongRole: not the patient, the assigned coordinator or the assigned specialist.
-        WrongPhase, AlreadyDone, MissingConsent: nothing is gathered now, this one is there, no consent to process.
+        WrongPhase, MissingConsent: nothing is gathered now, or there is no consent to process.
     """
     if not (is_patient(state, actor) or is_coordinator(state, actor) or is_assignee(state, actor)):
         raise WrongRole("records are uploaded by the patient, the assigned coordinator or specialist")
-    require_phase(state, command)
-    if command.record in state.records:
-        raise AlreadyDone(f"record {command.record} exists already")
+    require_phase_for(state, ReceiveRecord)
     require_process(state, now)
-    same = [each for each in state.records.values() if each.manifest_sha256 == command.manifest_sha256]
+
+
+def receive_record(
+    state: CaseState, command: ReceiveRecord, actor: Actor, now: int
+) -> tuple[RecordReceived | RecordQuarantined, ...]:
+    """Records arrived whole; the same bytes again link to the first, and share its quarantine.
+
+    Raises:
+        WrongRole, WrongPhase, MissingConsent: see `require_receivable`.
+        AlreadyDone: this record is there.
+    """
+    require_receivable(state, actor, now)
+    events: list[RecordReceived | RecordQuarantined] = []
+    for each in (command, *command.beside):
+        events += _received(state, each)
+    return tuple(events)
+
+
+def _received(state: CaseState, arrival: Arrival) -> tuple[RecordReceived | RecordQuarantined, ...]:
+    if arrival.record in state.records:
+        raise AlreadyDone(f"record {arrival.record} exists already")
+    same = [each for each in state.records.values() if each.manifest_sha256 == arrival.manifest_sha256]
     received = RecordReceived(
-        record=command.record,
-        kind=command.kind,
-        manifest_sha256=command.manifest_sha256,
-        files=command.files,
-        bytes=command.bytes,
+        record=arrival.record,
+        kind=arrival.kind,
+        manifest_sha256=arrival.manifest_sha256,
+        files=arrival.files,
+        bytes=arrival.bytes,
         duplicate_of=same[0].record if same else None,
     )
     if any(each.quarantined for each in same):
-        return received, RecordQuarantined(record=command.record, findings=(DUPLICATE_OF_QUARANTINED,))
+        return received, RecordQuarantined(record=arrival.record, findings=(DUPLICATE_OF_QUARANTINED,))
     return (received,)
 
 
@@ -148,12 +167,14 @@ def accept_limited_imaging(state: CaseState, command: AcceptLimitedImaging, acto
     Raises:
         WrongRole: neither the assigned coordinator nor the specialist to whom the case was routed.
         WrongPhase: not the moment.
+        MissingConsent: the specialist may not see all that was checked.
         MissingPart: the latest check did not find it limited, or it has grown stale since.
         AlreadyDone: accepted before.
     """
     if not (is_coordinator(state, actor) or is_assignee(state, actor)):
         raise WrongRole("limited imaging is accepted by the assigned coordinator or specialist")
     require_phase(state, command)
+    require_whole(state, actor, state.imaging.records if state.imaging else (), now)
     if state.imaging is None or state.imaging.verdict != "limited":
         raise MissingPart("the latest imaging check did not find the imaging limited")
     if state.imaging.accepted_limits:

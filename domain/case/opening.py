@@ -16,6 +16,7 @@ from domain.case.commands import (
 )
 from domain.case.consent import require_process
 from domain.case.events import (
+    CaseImported,
     CaseOpened,
     ChecklistIssued,
     CoordinatorAssigned,
@@ -27,11 +28,13 @@ from domain.case.state import CaseState
 from domain.errors import AlreadyDone, MalformedBody, MissingPart, WrongRole
 
 
-def open_case(state: CaseState | None, command: OpenCase, actor: Actor) -> CaseOpened:
-    """A patient opens their own case; a coordinator opens one for somebody else.
+def open_case(
+    state: CaseState | None, command: OpenCase, actor: Actor
+) -> tuple[CaseOpened] | tuple[CaseOpened, CaseImported]:
+    """A patient opens their own case; a coordinator opens one for somebody else, or brings it from another system.
 
     Raises:
-        WrongRole: another role, a patient for somebody else, or a coordinator for themselves.
+        WrongRole: another role, a patient for somebody else or from elsewhere, or a coordinator for themselves.
         AlreadyDone: the case is open.
     """
     if actor.role not in ("patient", "coordinator"):
@@ -41,9 +44,11 @@ def open_case(state: CaseState | None, command: OpenCase, actor: Actor) -> CaseO
         raise WrongRole("a patient opens their own case only")
     if actor.role == "coordinator" and own:
         raise WrongRole("nobody coordinates their own case")
+    if command.imported is not None and actor.role != "coordinator":
+        raise WrongRole("only a coordinator brings a case from another system")
     if state is not None:
         raise AlreadyDone("this case is open already")
-    return CaseOpened(
+    opened = CaseOpened(
         patient=command.patient,
         patient_account=command.patient_account,
         patient_actor=command.patient_actor,
@@ -52,6 +57,10 @@ def open_case(state: CaseState | None, command: OpenCase, actor: Actor) -> CaseO
         organ=command.organ,
         home_country=command.home_country,
     )
+    if command.imported is None:
+        return (opened,)
+    source = command.imported
+    return opened, CaseImported(reference=source.reference, file_sha256=source.file_sha256, line=source.line)
 
 
 def record_original_verdict(

@@ -55,6 +55,15 @@ def require_phase(state: CaseState, command: c.Command) -> None:
     Raises:
         WrongPhase: it does not.
     """
-    allowed = ALLOWED.get(type(command), ())
+    require_phase_for(state, type(command))
+
+
+def require_phase_for(state: CaseState, command: type[c.Command]) -> None:
+    """Let commands of this kind pass that the phase allows.
+
+    Raises:
+        WrongPhase: it does not.
+    """
+    allowed = ALLOWED.get(command, ())
     if state.phase not in allowed:
-        raise WrongPhase(f"{type(command).__name__} is for {', '.join(allowed)}; the case is {state.phase}")
+        raise WrongPhase(f"{command.__name__} is for {', '.join(allowed)}; the case is {state.phase}")

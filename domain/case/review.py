@@ -4,7 +4,7 @@ from domain.case import calendar, routing
 from domain.case.actor import Actor, require_assignee, require_coordinator
 from domain.case.calendar import Calendars
 from domain.case.commands import AcceptReview, RouteCase, SignOpinion
-from domain.case.consent import REVIEWING, covering, require_reviewing
+from domain.case.consent import require_reviewing, reviewable
 from domain.case.events import CaseRouted, OpinionSigned, RecordPin, ReviewAccepted
 from domain.case.material import require_fresh
 from domain.case.phases import require_phase
@@ -88,9 +88,10 @@ def sign_opinion(state: CaseState, command: SignOpinion, actor: Actor, now: int)
     if command.opinion in state.opinions:
         raise AlreadyDone(f"opinion {command.opinion} is signed already")
     pinned = tuple(each.record for each in command.relied_on)
-    _require_pins(state, command.relied_on)
+    # First: a record that the consents leave out is refused as one that is not there.
     _require_covered(state, assignment, pinned, now)
-    for record in newer_material(state, assignment, now):
+    _require_pins(state, command.relied_on)
+    for record in newer_material(state, now):
         if record not in pinned:
             raise MissingPart(f"record {record} is newer, and the opinion does not acknowledge it")
     return OpinionSigned(
@@ -104,20 +105,13 @@ def sign_opinion(state: CaseState, command: SignOpinion, actor: Actor, now: int)
     )
 
 
-def newer_material(state: CaseState, assignment: Assignment, now: int) -> tuple[str, ...]:
+def newer_material(state: CaseState, now: int) -> tuple[str, ...]:
     """Records that came in after completeness and that the patient lets this specialist see.
 
     Signing waits until the opinion pins each of them, which is how a surgeon acknowledges it.
     """
-    return tuple(
-        each.record
-        for each in state.usable()
-        if each.record not in state.declared
-        and all(
-            covering(state, kind, now, record=each.record, actor=assignment.actor, country=assignment.country)
-            for kind in REVIEWING
-        )
-    )
+    seen = reviewable(state, now)
+    return tuple(each.record for each in state.usable() if each.record not in state.declared and each.record in seen)
 
 
 def _declared(state: CaseState) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Who acted, as the log names them."""
     received_index: int
     """The how-manieth record of the case, from 0."""
+    bytes: int = 0
+    files: int = 0
     quarantined: bool = False
     released: bool = False
     """A person took it out of quarantine, and so answers for whose it is."""

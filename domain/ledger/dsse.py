@@ -4,10 +4,6 @@ Only statement and signatures are stored; the envelope's bytes follow from them.
 specifications (secure-systems-lab/dsse, version 1.0). Lengths in the pre-authentication encoding are byte lengths.
 """
 
-import base64
-import binascii
-from binascii import b2a_base64
-
 import msgspec
 
 from domain.errors import EntryAltered
@@ -17,11 +13,25 @@ SIGNATURE_BYTES = 64
 MAX_ENTRY_BYTES = 16 * 1024
 
 _PAE_HEAD = b"DSSEv1 %d %s " % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode())
-_ENVELOPE = b'{"payload":"%%s","payloadType":"%s","signatures":[%%s]}' % PAYLOAD_TYPE.encode()
-_SIGNATURE = b'{"sig":"%s"}'
 
 
-class Entry(msgspec.Struct, frozen=True):
+class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    sig: bytes
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The template: members in this order, no white space, bytes as padded base64."""
+
+    payload: bytes
+    payloadType: str  # noqa: N815 - DSSE's own name
+    signatures: tuple[_Signature, ...]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A statement's bytes with its signatures: the actor's, if there is one, then the ledger's (64 bytes each)."""
 
     statement: bytes
@@ -47,18 +57,8 @@ def pre_authentication_encoding(statement: bytes) -> bytes:
 
 def render(statement: bytes, signatures: tuple[bytes, ...]) -> bytes:
     """The envelope of a statement; padded base64, members and signatures in fixed order, no white space."""
-    signed = b",".join([_SIGNATURE % b2a_base64(signature, newline=False) for signature in signatures])
-    return _ENVELOPE % (b2a_base64(statement, newline=False), signed)
-
-
-class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    sig: str
-
-
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    payload: str
-    payloadType: str  # noqa: N815 - DSSE's own name
-    signatures: tuple[_Signature, ...]
+    signed = (_Signature(signatures[0]),) if len(signatures) == 1 else tuple(map(_Signature, signatures))
+    return _encode(_Envelope(statement, PAYLOAD_TYPE, signed))
 
 
 def parse(raw: bytes) -> Entry:
@@ -70,15 +70,15 @@ def parse(raw: bytes) -> Entry:
     if len(raw) > MAX_ENTRY_BYTES:
         raise EntryAltered(f"an entry has at most {MAX_ENTRY_BYTES} bytes, this one has {len(raw)}")
     try:
-        envelope = msgspec.json.decode(raw, type=_Envelope)
-        statement = base64.b64decode(envelope.payload, validate=True)
-        signatures = tuple(base64.b64decode(each.sig, validate=True) for each in envelope.signatures)
-    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
+        envelope = _decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise EntryAltered("the entry is not a DSSE envelope") from None
     if envelope.payloadType != PAYLOAD_TYPE:
         raise EntryAltered("the entry's payload type is not that of a statement")
-    if not 1 <= len(signatures) <= 2 or any(len(each) != SIGNATURE_BYTES for each in signatures):
+    signatures = tuple([each.sig for each in envelope.signatures])
+    if not 1 <= len(signatures) <= 2 or set(map(len, signatures)) != {SIGNATURE_BYTES}:
         raise EntryAltered("an entry carries one or two signatures of 64 bytes")
-    if render(statement, signatures) != raw:
+    # Whatever else the decoder lets through (white space, escapes, other orders, loose base64) differs here.
+    if _encode(envelope) != raw:
         raise EntryAltered("the envelope is not rendered from the fixed template")
-    return Entry(statement, signatures)
+    return Entry(envelope.payload, signatures)

@@ -101,6 +101,12 @@ def check_ed25519_public_key(raw: bytes) -> None:
         raise BadPublicKey("the public key has a low-order component")
 
 
+@lru_cache(maxsize=1024)
+def _public_key(raw: bytes) -> Ed25519PublicKey:
+    check_ed25519_public_key(raw)
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
 def key_id(raw: bytes) -> str:
     """Short name of a public key: the first 32 lowercase hex characters of its SHA-256."""
     return sha256(raw).hexdigest()[:32]
@@ -112,7 +118,7 @@ def verify_ed25519(public: bytes, signature: bytes, message: bytes) -> None:
     Raises: BadSignature; also for a key that is not acceptable, for S >= L and for R not canonically encoded.
     """
     try:
-        check_ed25519_public_key(public)
+        key = _public_key(public)
     except BadPublicKey as refused:
         raise BadSignature("the signature is of a key that is not acceptable") from refused
     if len(signature) != SIGNATURE_BYTES:
@@ -122,7 +128,7 @@ def verify_ed25519(public: bytes, signature: bytes, message: bytes) -> None:
     if int.from_bytes(signature[32:], "little") >= _L:
         raise BadSignature("the signature's S is not reduced")
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        key.verify(signature, message)
     except InvalidSignature:
         raise BadSignature from None
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from domain.ledger.report import Check, Failure, Suspect, Trust
+from domain.ledger.report import Check, Failure, Restored, Suspect, Trust
 
 
 class LogReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,12 +16,16 @@ class LogReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the result means, and what it does not say."""
     suspects: tuple[Suspect, ...] = ()
     """Signatures in doubt; they do not make the report fail."""
+    restored: tuple[Restored, ...] = ()
+    """Changes of origin, in the log's order."""
     remarks: tuple[str, ...] = ()
     origin: str | None = None
     size: int | None = None
     """Entries in the log at the checkpoint."""
     committed_at: int | None = None
     """When the checkpoint's tree was committed, as signed by the log, in whole seconds; None without keys."""
+    post_quantum_size: int | None = None
+    """Up to which size the tree is signed by the log's post-quantum key; None where no such key was given."""
     entries: int = 0
     """Entries that were looked at."""
     streams: int = 0

@@ -1,12 +1,13 @@
 """Receipts: what a caller keeps to show, without us, that an entry is in the log."""
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 
 from domain.errors import MalformedBody, ProofInvalid, TooLarge
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import SignedCheckpoint, open_checkpoint
 from domain.ledger.encoding import encode
 from domain.ledger.note import MAX_NOTE_BYTES, VerifierKey, b64decode_strict
@@ -16,10 +17,12 @@ from domain.ledger.tree import HASH_BYTES, MAX_PROOF_HASHES, verify_inclusion
 MAX_RECEIPT_BYTES = 2 * MAX_NOTE_BYTES + 8192
 
 
-@lru_cache(16_384)
-def _encoded(node: bytes) -> str:
-    """Remembered, since the proofs of one batch have most of their hashes in common."""
-    return base64.b64encode(node).decode()
+def _encode(node: bytes) -> str:
+    return b2a_base64(node, newline=False).decode()
+
+
+_encoded = lru_cache(16_384)(_encode)
+"""Remembered, since the proofs of neighbours have most of their hashes in common."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +38,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The receipt of a leaf hash, with its proof in the tree of a signed checkpoint note."""
         encoded = tuple(map(_encoded, proof))
         return cls(index=index, leaf=leaf.hex(), checkpoint=checkpoint.decode(), proof=encoded)
+
+    @classmethod
+    def of_batch(cls, prover: BatchProver, checkpoint: bytes) -> list["Receipt"]:
+        """The receipts of all leaves of a batch in order, in the tree that it made."""
+        note = checkpoint.decode()
+        return [
+            cls(index=index, leaf=prover.node(0, index).hex(), checkpoint=note, proof=proof)
+            for index, proof in enumerate(prover.proofs(_encode), prover.first)
+        ]
 
     def to_json(self) -> bytes:
         """The receipt as canonical JSON."""

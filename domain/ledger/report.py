@@ -48,6 +48,22 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     """From when on the key is in doubt, as its revocation says: microseconds UTC."""
 
 
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """The log goes on from an older copy of itself, under another origin."""
+
+    index: int
+    """The first entry under the new origin; those before it were first published under the old one."""
+    old: str
+    new: str
+    reason: str
+    released: int
+    """Size of the last checkpoint that the old origin released: what it published from `index` up to there is lost."""
+    lost: tuple[str, ...] = ()
+    """Other origins that the log went by afterwards, and that are lost as well, as the entry says."""
+    judged: bool = True
+    """Whether the old log's keys were given; without them they are those that the entry names."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What holds, and the first thing that does not. Fields of the bundle are None where they could not be read."""
 
@@ -64,6 +80,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     holes: tuple[int, ...] = ()
     """Entries of the case whose payloads are missing, among others that are disclosed, without an erasure that accounts
     for them. The proofs hold even so."""
+    restored: tuple[Restored, ...] = ()
+    """Changes of origin, in the log's order."""
     remarks: tuple[str, ...] = ()
     origin: str | None = None
     case: str | None = None

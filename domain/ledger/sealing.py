@@ -4,8 +4,9 @@ The commitment hides: without `r` nobody can test a guess of the payload against
 Randomness comes from the caller.
 """
 
-import hashlib
 import hmac
+from collections.abc import Sequence
+from hashlib import sha256
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -21,9 +22,13 @@ KEY_BYTES = 32
 _LABEL = b"caseledger/payload/v1\0"
 _VERSION = b"\x01"
 _HEAD_BYTES = 1 + NONCE_BYTES
+_LEAST_BYTES = _HEAD_BYTES + BLINDING_BYTES
+
+_IPAD, _OPAD = bytes(each ^ 0x36 for each in range(256)), bytes(each ^ 0x5C for each in range(256))
+_IPAD_REST, _OPAD_REST = b"\x36" * (64 - BLINDING_BYTES) + _LABEL, b"\x5c" * (64 - BLINDING_BYTES)
 
 
-class Opening(msgspec.Struct, frozen=True):
+class Opening(msgspec.Struct, frozen=True, gc=False):
     """What a commitment opens to: 32 random bytes and the payload (canonical JSON of an event)."""
 
     blinding: bytes
@@ -42,33 +47,37 @@ def commit(blinding: bytes, payload: bytes) -> str:
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise TooLarge(f"a payload has at most {MAX_PAYLOAD_BYTES} bytes, this one has {len(payload)}")
-    return hmac.digest(blinding, _LABEL + payload, "sha256").hex()
+    if len(blinding) != BLINDING_BYTES:
+        return hmac.digest(blinding, _LABEL + payload, "sha256").hex()
+    # By HMAC's definition (RFC 2104), for a key shorter than a block: half the time of the library's one call.
+    inner = sha256(blinding.translate(_IPAD) + _IPAD_REST + payload).digest()
+    return sha256(blinding.translate(_OPAD) + _OPAD_REST + inner).hexdigest()
 
 
 def seal(key: bytes, nonce: bytes, opening: Opening, statement: bytes) -> bytes:
     """`version || nonce || AES-256-GCM(r || payload)` under the subject's key, with the statement's SHA-256 as AAD."""
     plaintext = opening.blinding + opening.payload
-    return _VERSION + nonce + AESGCM(key).encrypt(nonce, plaintext, hashlib.sha256(statement).digest())
+    return _VERSION + nonce + AESGCM(key).encrypt(nonce, plaintext, sha256(statement).digest())
 
 
 class Opener:
     """Opens payloads that are sealed under one subject's key."""
 
     def __init__(self, key: bytes) -> None:
-        self._decrypt = AESGCM(key).decrypt
+        self.decrypt = AESGCM(key).decrypt
 
     def open(self, sealed: bytes, statement: bytes, commitment: str) -> Opening:
-        """Decrypt a payload and check it against the statement's commitment.
+        """Blinding and payload: decrypted, and checked against the statement's commitment.
 
         What opens also authenticates the statement's bytes: whoever sealed it held the subject's key.
 
         Raises:
             PayloadAltered: wrong key, altered bytes, another statement's payload, or not what the commitment says.
         """
-        if len(sealed) < _HEAD_BYTES + BLINDING_BYTES or sealed[:1] != _VERSION:
+        if len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION[0]:
             raise PayloadAltered("the sealed payload has no known form")
         try:
-            plaintext = self._decrypt(sealed[1:_HEAD_BYTES], sealed[_HEAD_BYTES:], hashlib.sha256(statement).digest())
+            plaintext = self.decrypt(sealed[1:_HEAD_BYTES], sealed[_HEAD_BYTES:], sha256(statement).digest())
         except InvalidTag:
             raise PayloadAltered("the sealed payload does not open under its subject's key") from None
         opening = Opening(plaintext[:BLINDING_BYTES], plaintext[BLINDING_BYTES:])
@@ -77,8 +86,32 @@ class Opener:
         return opening
 
 
+def open_all(wanted: Sequence[tuple[Opener, bytes, bytes, str]]) -> list[bytes] | None:
+    """The payloads of many entries, each of which `open` would give; None when there is one that it would refuse.
+
+    Of each entry: whose key, sealed payload, statement, commitment. All are decrypted, then all are held against their
+    commitments: a processor goes through the same work faster when nothing lies between.
+    """
+    if any(len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION[0] for _, sealed, _, _ in wanted):
+        return None
+    try:
+        plaintexts = [
+            opener.decrypt(sealed[1:_HEAD_BYTES], sealed[_HEAD_BYTES:], sha256(statement).digest())
+            for opener, sealed, statement, _ in wanted
+        ]
+    except InvalidTag:
+        return None
+    payloads = []
+    for plaintext, (_, _, _, commitment) in zip(plaintexts, wanted, strict=True):
+        payload = plaintext[BLINDING_BYTES:]
+        if not hmac.compare_digest(commit(plaintext[:BLINDING_BYTES], payload), commitment):
+            return None
+        payloads.append(payload)
+    return payloads
+
+
 def open_sealed(key: bytes, sealed: bytes, statement: bytes, commitment: str) -> Opening:
-    """As `Opener.open`, for one payload.
+    """What one payload's commitment opens to; as `Opener.open`.
 
     Raises:
         PayloadAltered: see there.

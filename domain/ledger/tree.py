@@ -4,7 +4,7 @@ A node is addressed as (level, index): the root of the perfect subtree of 2**lev
 index * 2**level. Hashes are 32 bytes of SHA-256. What makes or checks a proof sees hashes, never entries.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -56,7 +56,7 @@ class Frontier(msgspec.Struct, frozen=True):
 
     def extend(self, leaves: Sequence[bytes]) -> "Frontier":
         """The frontier after more leaf hashes, in order."""
-        return _grow(self, leaves)[1] if leaves else self
+        return grow(self, leaves)[1] if leaves else self
 
     def root(self) -> bytes:
         """Root hash of the tree; EMPTY_ROOT of the empty one."""
@@ -82,7 +82,7 @@ def _bag(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
-def _grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[list[list[bytes]], Frontier]:
+def grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[list[list[bytes]], Frontier]:
     """Hashes a batch on, level by level, each node once.
 
     Returns the complete nodes of each level and the new frontier. Level L begins at index
@@ -108,7 +108,7 @@ def _grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[list[list[bytes]
     return levels, Frontier(frontier.size + len(leaves), tuple(reversed(new_peaks)))
 
 
-def _range_root(start: int, end: int, node: NodeReader) -> bytes:
+def range_root(start: int, end: int, node: NodeReader) -> bytes:
     """Root over the leaves [start, end), where start is a multiple of a power of two >= end - start."""
     peaks = []
     while start < end:
@@ -122,7 +122,7 @@ def root_at(size: int, node: NodeReader) -> bytes:
     """Root hash of the tree of the first `size` leaves. Raises: InvalidInput for a size that no tree has."""
     if not 0 <= size <= MAX_SIZE:
         raise InvalidInput("no tree has that size")
-    return _range_root(0, size, node) if size else EMPTY_ROOT
+    return range_root(0, size, node) if size else EMPTY_ROOT
 
 
 def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
@@ -138,7 +138,7 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
         level = (end - start - 1).bit_length() - 1
         middle = start + (1 << level)
         if index < middle:
-            proof.append(_range_root(middle, end, node))
+            proof.append(range_root(middle, end, node))
             end = middle
         else:
             proof.append(node(level, start >> level))
@@ -160,19 +160,19 @@ def consistency_proof(size1: int, size2: int, node: NodeReader) -> list[bytes]:
         level = (end - start - 1).bit_length() - 1
         middle = start + (1 << level)
         if size1 <= middle:
-            proof.append(_range_root(middle, end, node))
+            proof.append(range_root(middle, end, node))
             end = middle
         else:
             proof.append(node(level, start >> level))
             start = middle
     if start:
         # The old tree's right edge; when it is the whole old tree the verifier has it already.
-        proof.append(_range_root(start, end, node))
+        proof.append(range_root(start, end, node))
     proof.reverse()
     return proof
 
 
-def _check_hashes(proof: Sequence[bytes], *others: bytes) -> None:
+def check_hashes(proof: Sequence[bytes], *others: bytes) -> None:
     """Refuses, before anything is hashed, a proof that no tree has and hashes that are none."""
     if len(proof) > MAX_PROOF_HASHES:
         raise ProofInvalid("the proof has more than 64 hashes")
@@ -187,7 +187,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     if not 0 <= index < size <= MAX_SIZE:
         raise ProofInvalid("the index lies outside of the tree")
-    _check_hashes(proof, leaf, root)
+    check_hashes(proof, leaf, root)
     fn, sn, computed = index, size - 1, leaf
     for sibling in proof:
         if sn == 0:
@@ -219,7 +219,7 @@ def verify_consistency(size1: int, size2: int, root1: bytes, root2: bytes, proof
         if proof or root1 != root2:
             raise ProofInvalid("trees of the same size are consistent only when they are the same")
         return
-    _check_hashes(proof, root1, root2)
+    check_hashes(proof, root1, root2)
     path = list(proof) if size1 & (size1 - 1) else [root1, *proof]
     if not path:
         raise ProofInvalid("the consistency proof is too short")
@@ -244,58 +244,6 @@ def verify_consistency(size1: int, size2: int, root1: bytes, root2: bytes, proof
         raise ProofInvalid("the consistency proof is too short")
     if first != root1 or second != root2:
         raise ProofInvalid("the consistency proof does not lead to both roots")
-
-
-class BatchProver:
-    """Proofs for leaves that were just appended, in the tree that they made, without any stored node.
-
-    Every sibling on the way from a new leaf to the root is a peak of the old frontier or made by the batch:
-    hashing the batch once yields them all; a proof then costs a look-up a level. `frontier` is the new one.
-    """
-
-    def __init__(self, before: Frontier, leaves: Sequence[bytes]) -> None:
-        self.first = before.size
-        self._levels, self.frontier = _grow(before, leaves)
-        self.size = self.frontier.size
-        self.root = self.frontier.root()
-        # _edge[level] is the incomplete node at the right end of a level, where there is one.
-        self._edge: list[bytes | None] = []
-        edge: bytes | None = None
-        for level, nodes in enumerate(self._levels):
-            self._edge.append(edge)
-            if self.size >> level & 1:
-                edge = nodes[-1] if edge is None else node_hash(nodes[-1], edge)
-
-    def node(self, level: int, index: int) -> bytes:
-        """Hash of a complete node that holds a new leaf, or of an old peak that is the left sibling of one.
-
-        Raises: InvalidInput for a node left of those, or not complete; it is kept elsewhere or not at all.
-        """
-        if not (0 <= level < len(self._levels) and self._start(level) <= index < self.size >> level):
-            raise InvalidInput("this batch did not make that node")
-        return self._levels[level][index - self._start(level)]
-
-    def proof(self, index: int) -> list[bytes]:
-        """Inclusion proof of the new leaf at `index` of the log. Raises: EntryNotFound when it is not new."""
-        if not self.first <= index < self.size:
-            raise EntryNotFound
-        proof = []
-        at = index
-        for level in range((self.size - 1).bit_length()):
-            sibling, complete = at ^ 1, self.size >> level
-            if sibling < complete:
-                proof.append(self._levels[level][sibling - self._start(level)])
-            elif sibling == complete and (edge := self._edge[level]) is not None:
-                proof.append(edge)
-            at >>= 1
-        return proof
-
-    def proofs(self) -> Iterator[list[bytes]]:
-        """The inclusion proofs of all new leaves, in order."""
-        return map(self.proof, range(self.first, self.size))
-
-    def _start(self, level: int) -> int:
-        return self.first >> level & ~1
 
 
 def node_in_tile(hashes: Sequence[bytes], level_in_tile: int, index_in_tile: int) -> bytes:

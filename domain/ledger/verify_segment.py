@@ -9,13 +9,14 @@ import msgspec
 
 from domain.errors import CaseLedgerError, IntegrityFailure, WrongKey
 from domain.ledger import dsse
+from domain.ledger.origins import Stretch
 from domain.ledger.report import Failure, Suspect
 from domain.ledger.succession import LedgerKey
 from domain.ledger.tree import Frontier, leaf_hash
 from domain.ledger.verify_ledger import verify_ledger_signature
 from domain.ledger.verify_signers import KeyHistory, LogEntry, in_doubt, judge
 
-SEGMENT = 4096
+SEGMENT = 1024
 """Entries that are scanned together; a power of two, so that a full segment is one node of the tree."""
 KEY_STREAMS = "key-"
 _MAX_MESSAGE = 300
@@ -26,13 +27,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     start: int
     stop: int
-    origin: str
+    origins: tuple[Stretch, ...]
+    """What the log was called, and where: at least one, and every index is in one of them."""
     entry_keys: tuple[LedgerKey, ...] | None
     """The keys that sign entries, each for its stretch of the log; None where the log's signatures are not judged."""
     histories: Mapping[str, KeyHistory]
     """Of actors' keys, by key id; they are of the whole log, and judged as of each entry's place in it."""
-    cut: int | None = None
-    """A size inside of the segment whose root is wanted too."""
+    cuts: tuple[int, ...] = ()
+    """Sizes inside of the segment whose roots are wanted too."""
 
 
 class StreamPart(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +55,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     count: int
     peaks: tuple[bytes, ...]
-    cut_peaks: tuple[bytes, ...]
+    cut_peaks: tuple[tuple[bytes, ...], ...]
+    """For each of the task's cuts, as far as the scan came."""
     streams: tuple[StreamPart, ...]
     key_entries: tuple[LogEntry, ...]
     signed: int
@@ -96,12 +99,11 @@ def scan(task: Task, envelopes: Iterable[bytes]) -> Segment:
             index += 1
     except EntryFailed as failed:
         failure = failure_of(failed.check, str(failed), index, failed.item or item)
-    cut = [] if task.cut is None else leaves[: task.cut - task.start]
     return Segment(
         task=task,
         count=len(leaves),
         peaks=Frontier().extend(leaves).peaks,
-        cut_peaks=Frontier().extend(cut).peaks,
+        cut_peaks=tuple(Frontier().extend(leaves[: cut - task.start]).peaks for cut in task.cuts),
         streams=tuple(_part(stream, *ends) for stream, ends in parts.items()),
         key_entries=tuple(keys),
         signed=signed,
@@ -126,7 +128,7 @@ def _entry(task: Task, index: int, raw: bytes, suspects: list[Suspect]) -> LogEn
         item = LogEntry(index=index, entry=entry, statement=entry.parsed(), leaf=leaf_hash(raw))
     except CaseLedgerError as error:
         raise EntryFailed("entries", str(error)) from None
-    if item.statement.origin != task.origin:
+    if item.statement.origin != next(each.origin for each in task.origins if index < each.stop):
         raise EntryFailed("entries", "the entry is of another log", item)
     try:
         key = None if task.entry_keys is None else verify_ledger_signature(item, task.entry_keys)

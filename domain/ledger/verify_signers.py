@@ -22,7 +22,7 @@ APPROVING_ROLES = ("compliance", "administrator")
 _ROLE_BY_NAME = {topic.rpartition(".v")[0]: role for topic, role in REQUIRED_ROLE.items()}
 
 
-class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry as read from the bundle: index in the log, parts, and leaf hash (32 bytes)."""
 
     index: int

@@ -33,7 +33,10 @@ def test_enrolment_refuses_every_edge_case_key(stage: Stage) -> None:
             answer = stage.write(ADMINISTRATOR, "POST", "/service-keys/proposals", vkey)
             assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, "bad-public-key")
     assert answers == {True: {(422, "bad-public-key")}, False: {(403, "wrong-key")}}
-    assert stage.size() == size
+    # What is not that key's signature is refused, and on record as refused; a key that is none is not even a key.
+    kept = stage.service.ledger.read(size, stage.size())
+    assert {(each.statement.kind, each.statement.outcome) for each in kept} == {("access.recorded.v1", "refused")}
+    assert len(kept) == sum(not BAD_KEY & set(vector["flags"] or ()) for vector in vectors)
 
 
 def enrol(stage: Stage) -> str:

@@ -1,10 +1,12 @@
 """What the API says of a request, in logs and headers: nothing personal."""
 
+import psycopg
 import pytest
 import structlog
 
 from application.cases import Cases
 from tests.api.people import COORDINATOR, MARKERS, OPEN, PATIENT, Stage, problem
+from tests.conftest import Database
 
 
 def test_no_personal_data_reaches_a_log(stage: Stage) -> None:
@@ -64,3 +66,19 @@ def test_an_entry_names_the_request_that_made_it(stage: Stage) -> None:
     said = stage.open()
     (logged,) = stage.service.ledger.read(said["index"], said["index"] + 1)
     assert logged.statement.cause == stage.answers[-1].headers["x-request-id"]
+
+
+def test_a_payload_that_does_not_open_is_named_in_the_problem(stage: Stage, database: Database) -> None:
+    """Index in the log and revision of the stream, as members of the problem document; nothing of the payload."""
+    stage.open()
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE ledger.entry DISABLE TRIGGER append_only")
+        row = connection.execute(
+            "UPDATE ledger.entry SET sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)"
+            " WHERE stream = %s AND rev = 1 RETURNING index",
+            (f"case-{stage.case}",),
+        ).fetchone()
+    assert row is not None
+    said = problem(stage.ask(PATIENT, "GET", "/cases/{case}"), 500, "payload-altered")
+    assert said["entry"] == {"index": row[0], "revision": 1}
+    assert said["detail"].startswith(f"entry {row[0]}, revision 1: ")

@@ -155,6 +155,15 @@ def test_who_may_do_what(prepared: Stage, who: Who) -> None:
         problem(prepared.ask(who, "GET", "/cases/{case}/legal-hold"), 403, "wrong-role")
 
 
+def test_strangers_learn_no_revision_of_a_request(prepared: Stage) -> None:
+    """Whatever they claim to have seen, they are refused for who they are."""
+    path = ask(prepared)
+    for what, body in (("approval", None), ("refusal", REFUSAL), ("execution", None)):
+        refused = (step(prepared, OTHER_PATIENT, f"{path}/{what}", seen, body) for seen in (1, 7))
+        told = [problem(each, 403, "wrong-role") for each in refused]
+        assert told[0]["detail"] == told[1]["detail"]
+
+
 def test_out_of_turn(prepared: Stage) -> None:
     """Each step waits for the one before it, and none is taken twice."""
     path = ask(prepared)

@@ -87,7 +87,7 @@ def test_a_file_that_is_refused_early_is_still_answered(gathering: Stage) -> Non
     with listening(stage) as address:
         headers = {"Authorization": f"Bearer {stage.token(PATIENT)}", "Content-Disposition": 'attachment; filename="a"'}
         url = f"http://{address[0]}:{address[1]}{upload}/files"
-        answer = httpx.post(url, content=b"%PDF-1.7\n" * 900_000, headers=headers)
+        answer = httpx.post(url, content=b"\xff\xd8\xff\xe0 JPEG" * 900_000, headers=headers)
         problem(answer, 422, "not-dicom")
 
 

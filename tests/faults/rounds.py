@@ -6,7 +6,6 @@ killed before it. Then the ledger is opened again and held against what was said
 """
 
 import argparse
-import hashlib
 import os
 import random
 import shutil
@@ -24,34 +23,20 @@ from typing import Any
 import msgspec
 import psycopg
 
-from application.ledger.entries import Append, IdempotencyKey, signatures
 from caseledger.embedded import EmbeddedPostgres
 from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
 from domain.errors import CaseLedgerError, DatabaseUnavailable
-from domain.ledger.dsse import render
-from domain.ledger.receipt import Receipt, verify
-from domain.ledger.statement import decode_statement
-from domain.ledger.tree import EMPTY_ROOT, Frontier, leaf_hash
 from migrations import runner
-from tests.ledger_fixture import OpenLedger, in_threads, opened
+from tests.faults.acknowledged import PATIENCE_S, Held, Written, keyed
+from tests.ledger_fixture import in_threads, opened
 
 DATABASE = "caseledger"
 THREADS = 8
-ACTOR = "coordinator-1"
 LOAD_S = (0.02, 0.5)
 """How long a round appends, from its first acknowledged write on."""
-PATIENCE_S = 60.0
 VICTIMS = ("writer", "backend", "server")
 WEIGHTS = (12, 3, 1)
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What a writer says of one acknowledged write."""
-
-    stream: str
-    rev: int
-    receipt: Receipt
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -75,13 +60,6 @@ class Tally(msgspec.Struct, kw_only=True):
             f"and proven, none twice; {self.unanswered} unanswered, of which {self.committed} were in the log; "
             f"{self.entries} entries; {seconds:.1f} s, longest round {self.longest_s:.1f} s"
         )
-
-
-def keyed(one: OpenLedger, stream: str, rev: int, prev: str | None) -> Append:
-    """A write under the Idempotency-Key that belongs to its place."""
-    name = f"{stream}-{rev}"
-    key = IdempotencyKey(actor=ACTOR, key=name, request_digest=hashlib.sha256(name.encode()).digest())
-    return msgspec.structs.replace(one.sealed(stream, rev, prev), idempotency=key)
 
 
 def write(url: str, data: Path, name: str) -> None:
@@ -110,17 +88,6 @@ def write(url: str, data: Path, name: str) -> None:
             raise error
 
 
-def naive_root(leaves: list[bytes]) -> bytes:
-    """RFC 6962 2.1, pair by pair; shares nothing with the code under test."""
-    if not leaves:
-        return EMPTY_ROOT
-    level = leaves
-    while len(level) > 1:
-        pairs = [hashlib.sha256(b"\1" + level[at] + level[at + 1]).digest() for at in range(0, len(level) - 1, 2)]
-        level = pairs + level[len(level) & ~1 :]
-    return level[0]
-
-
 class Rounds:
     """One server, one ledger, and everything that was ever acknowledged of it."""
 
@@ -128,8 +95,7 @@ class Rounds:
         self._server = EmbeddedPostgres(folder)
         self._data = folder / "ledger"
         self._random = random.Random(seed)
-        self._leaves: list[bytes] = []
-        self._heads: dict[str, tuple[int, str]] = {}
+        self._held = Held()
         self.tally = Tally()
 
     @contextmanager
@@ -154,10 +120,13 @@ class Rounds:
         said = self._load(f"r{self.tally.rounds}", victim)
         self._restart()
         with opened(self._server.url(SERVICE, DATABASE), self._data) as one:
-            self._compare(one, said)
-            self._repeat(one, said, f"r{self.tally.rounds}")
-            self._read_all(one)
+            self._held.compare(one, said)
+            streams = [f"case-r{self.tally.rounds}-{number}" for number in range(THREADS)]
+            unanswered, committed = self._held.repeat(one, said, streams)
+            self.tally.entries = self._held.read_all(one)
         self.tally.rounds += 1
+        self.tally.unanswered += unanswered
+        self.tally.committed += committed
         self.tally.acknowledged += len(said)
         self.tally.killed[victim] = self.tally.killed.get(victim, 0) + 1
         self.tally.longest_s = max(self.tally.longest_s, time.monotonic() - began)
@@ -231,62 +200,6 @@ class Rounds:
         except (ProcessLookupError, FileNotFoundError):
             return False
         return True
-
-    def _compare(self, one: OpenLedger, said: list[Written]) -> None:
-        """Every acknowledged write stands where its receipt says, and its receipt leads to a signed checkpoint."""
-        pinned = one.checkpoints.pinned()
-        rows = {row.index: row for row in one.recorder.range(len(self._leaves), 1 << 40)}
-        for each in said:
-            signed = verify(each.receipt, one.verifiers())
-            assert pinned is not None, each
-            assert signed.checkpoint.size <= pinned.size, each
-            statement = rows[each.receipt.index].statement()
-            assert (statement.stream, statement.rev) == (each.stream, each.rev), each
-            assert rows[each.receipt.index].leaf.hex() == each.receipt.leaf, each
-        places = {(each.stream, each.rev) for each in said}
-        assert len(places) == len(said) == len({each.receipt.index for each in said})
-
-    def _repeat(self, one: OpenLedger, said: list[Written], name: str) -> None:
-        """The same key gives the same receipt; a write without an answer is in the log, or goes in, once."""
-        ends = {f"case-{name}-{number}": (0, None) for number in range(THREADS)} | {
-            each.stream: (each.rev, each.receipt.leaf) for each in sorted(said, key=lambda each: each.rev)
-        }
-        again = [
-            one.appender.submit(keyed(one, each.stream, each.rev, "0" * 64 if each.rev > 1 else None)) for each in said
-        ]
-        for each, future in zip(said, again, strict=True):
-            appended = future.result(PATIENCE_S)
-            assert appended.replayed, each
-            assert appended.receipts == (each.receipt,), each
-        for stream, (rev, leaf) in ends.items():
-            appended = one.recorder.append(keyed(one, stream, rev + 1, leaf))
-            self.tally.committed += appended.replayed
-            twice = one.recorder.append(keyed(one, stream, rev + 1, leaf))
-            assert twice.replayed, stream
-            assert twice.receipts == appended.receipts, stream
-        self.tally.unanswered += len(ends)
-
-    def _read_all(self, one: OpenLedger) -> None:
-        """The whole log: indexes dense, leaves of their bytes, chains right, one key an entry, roots equal."""
-        with one.pool.connection() as connection:
-            size, frontier = connection.execute("SELECT size, frontier FROM ledger.head").fetchall()[0]
-            stored = connection.execute("SELECT index, leaf FROM ledger.entry ORDER BY index", binary=True).fetchall()
-            keys = connection.execute("SELECT count(*), count(DISTINCT first_index) FROM ledger.idempotency").fetchall()
-        assert [index for index, _ in stored] == list(range(size))
-        assert keys == [(size, size)], "an entry without its key, or two of one"
-        leaves = [leaf for _, leaf in stored]
-        assert leaves[: len(self._leaves)] == self._leaves, "an entry of an earlier round is another one now"
-        for row in one.recorder.range(len(self._leaves), size):
-            assert leaf_hash(render(row.raw, signatures(row.actor_signature, row.ledger_signature))) == row.leaf
-            statement = decode_statement(row.raw)
-            rev, prev = self._heads.get(statement.stream, (0, None))
-            assert (statement.rev, statement.prev) == (rev + 1, prev), row.index
-            self._heads[statement.stream] = (statement.rev, row.leaf.hex())
-        self._leaves = leaves
-        pinned = one.checkpoints.pinned()
-        assert pinned is not None
-        assert naive_root(leaves) == Frontier.from_bytes(size, frontier).root() == pinned.root
-        self.tally.entries = size
 
 
 def say(line: str) -> None:

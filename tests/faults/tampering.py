@@ -38,7 +38,7 @@ from projections import rebuild
 from tests.conftest import Database
 from tests.faults.tampering_scene import Scene, copy_database, drop_database, urls
 from tests.ledger_fixture import open_ledger
-from tests.service_fixture import COMPLIANCE, open_service, request
+from tests.service_fixture import COMPLIANCE, PATIENT, open_service, request
 
 Found = tuple[str, int | None] | None
 TABLES = ("entry", "root", "checkpoint", "tile", "head", "idempotency")
@@ -197,12 +197,16 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
         return None if report.failure is None else (report.failure.check, report.failure.index)
 
     def verify_case_bundle(self) -> Found:
-        """`caseledger verify` of the case's bundle, exported now."""
+        """`caseledger verify` of the case's bundle, exported now; holes are told where its content is disclosed."""
         with self._finding() as found, open_service(self.urls, self.data) as service:
-            raw = service.bundles.export(request(*COMPLIANCE), self.scene.walk.case)
-            report = bundles.verify(raw, service.keys.trusted())
-            if report.failure is not None:
-                return report.failure.check, report.failure.index
+            for who in (COMPLIANCE, PATIENT):
+                report = bundles.verify(
+                    service.bundles.export(request(*who), self.scene.walk.case), service.keys.trusted()
+                )
+                if report.failure is not None:
+                    return report.failure.check, report.failure.index
+                if report.holes:
+                    return "hole", report.holes[0]
         return found()
 
     def split(self) -> Found:

@@ -42,6 +42,32 @@ def tile_bit(copy: Copy) -> int:
     return copy.scene.plain
 
 
+def take_payload(copy: Copy) -> int:
+    """A payload is gone; nobody was erased."""
+    copy.execute("UPDATE ledger.entry SET sealed = NULL WHERE index = %s", copy.scene.plain)
+    return copy.scene.plain
+
+
+def take_key(copy: Copy) -> int:
+    """The key of a subject is gone, so nothing of theirs opens; nobody was erased."""
+    copy.execute(
+        "DELETE FROM ledger.subject_key WHERE subject ="
+        " (SELECT statement ->> 'subject' FROM ledger.entry WHERE index = %s)",
+        copy.scene.plain,
+    )
+    return copy.scene.plain
+
+
+def take_payload_and_fence(copy: Copy) -> int:
+    """The payload of a case's second entry is gone, and the fence says of its subject that it was erased."""
+    index = copy.scene.early
+    copy.execute("UPDATE ledger.entry SET sealed = NULL WHERE index = %s", index)
+    copy.execute(
+        "INSERT INTO ledger.fence (subject) SELECT statement ->> 'subject' FROM ledger.entry WHERE index = %s", index
+    )
+    return index
+
+
 def note_bit(copy: Copy) -> int:
     """The last bit of the newest checkpoint's last signature."""
     note = DatabaseSource(copy.urls.service_url).checkpoint().decode()
@@ -130,7 +156,7 @@ def _next_opinion(copy: Copy) -> tuple[Statement, bytes, bytes]:
         (row,) = one.recorder.range(copy.scene.opinion, copy.scene.opinion + 1)
         statement = row.statement()
         (last,) = one.recorder.rows(statement.stream, None, None, desc=True, limit=1)
-        opening = one.ledger.events.opening_at(row)
+        opening = one.ledger.events.reader.opening_at(row)
         (key,) = one.recorder.rows(f"key-{statement.key_id}", None, None, desc=True, limit=1)
     now = time.time_ns() // 1000
     moved = msgspec.structs.replace(

@@ -38,6 +38,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Index of the signed opinion."""
     approval: int
     """Index of the entry that approved the surgeon's key."""
+    early: int
+    """Index of the second entry of the case with the opinion."""
 
 
 def urls(server: EmbeddedPostgres, name: str) -> Database:
@@ -101,6 +103,7 @@ def scene(server: EmbeddedPostgres, template: str, folder: Path) -> Iterator[Sce
     with open_ledger(at, data) as one:
         size = add_cases(one, [f"f{number:02}" for number in range(10, 24)])
         plain = next(row.index for row in one.recorder.rows("case-f03", 4, 5, desc=False, limit=None))
+        early = one.recorder.rows(f"case-{walk.case}", 1, 2, desc=False, limit=None)[0].index
         approval = one.recorder.rows(f"key-{walk.key_id}", 1, 2, desc=False, limit=None)[0].index
         _follow(at.service_url, one)
         (folder / "keys").write_bytes(render_trusted_keys(one.keys.trusted()))
@@ -108,7 +111,7 @@ def scene(server: EmbeddedPostgres, template: str, folder: Path) -> Iterator[Sce
     try:
         yield Scene(
             server=server, folder=folder, walk=walk, size=size, older_size=older_size, plain=plain, opinion=opinion,
-            approval=approval,
+            approval=approval, early=early,
         )  # fmt: skip
     finally:
         for name in ("tamper_newest", "tamper_older"):

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from tests.faults import rounds
+from tests.faults.acknowledged import naive_root
 
 
 def test_acknowledged_writes_survive_a_kill() -> None:
@@ -27,4 +28,4 @@ def test_the_naive_root_is_that_of_the_definition(size: int) -> None:
         half = 1 << (len(part) - 1).bit_length() - 1
         return hashlib.sha256(b"\1" + root(part[:half]) + root(part[half:])).digest()
 
-    assert rounds.naive_root(leaves) == root(leaves)
+    assert naive_root(leaves) == root(leaves)

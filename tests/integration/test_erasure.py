@@ -240,14 +240,18 @@ def test_one_record_is_erased_without_its_case(one: Erasable, walk: Marked, capf
 def test_an_upload_under_way_goes_with_its_case(one: Erasable, walk: Marked) -> None:
     """What was never made a record is no less personal; nothing can be added to it afterwards."""
     receiving, who = one.service.receiving, request(*MARKED_PATIENT)
-    upload = receiving.begin(who, walk.case, RecordKind.OTHER)
-    receiving.add_file(who, walk.case, upload.upload, MARKERS["file name"], [REPORT], None, None)
+    # Begun while the case gathered: it takes nothing in any more.
+    actor, intake = str(one.service.cases.load(walk.case).state.patient_actor), receiving._intake
+    upload = intake.status(intake.open(walk.case, actor, RecordKind.OTHER))
+    intake.add_file(upload.upload, MARKERS["file name"], [REPORT])
     walk.close()
     stream = walk.approved()
     walk.execute(stream)
     one.clearing.run()
-    with pytest.raises((WrongRole, NotFound)):
+    with pytest.raises(SubjectErased):
         receiving.add_file(who, walk.case, upload.upload, "late", [b"late"], None, None)
+    with pytest.raises(NotFound):
+        intake.add_file(upload.upload, "late", [b"late"])
     assert f"record:{upload.record}" in fence_of(one)
     assert [each for each in (one.data / "vault").rglob("*") if each.is_file()] == []
     with psycopg.connect(one.database.superuser_url) as connection:

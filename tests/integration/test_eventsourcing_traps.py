@@ -98,6 +98,8 @@ def test_no_table_lock(one: OpenLedger, database: Database, monkeypatch: pytest.
         released.wait(4)
 
     monkeypatch.setattr(batch, "_insert", holding)
+    # The way on which the transaction stays open for a while; a batch that is one statement takes the same locks.
+    one.appender._writer._head = None
     try:
         future = one.appender.submit(one.sealed("case-b"))
         assert inside.wait(4)
@@ -172,7 +174,9 @@ def test_no_retry_multiplies_a_time_out(one: OpenLedger, database: Database, mon
     """Trap: retries that make a lock's time-out last ten times. It lasts once, for a whole batch; then all is well."""
     monkeypatch.setattr(writer, "_SESSION", writer._SESSION.replace("lock_timeout=5s", "lock_timeout=600ms"))
     one.add("case-a")
-    one.appender._writer.disconnect()
+    session = one.appender._writer._connected().info.backend_pid
+    with psycopg.connect(database.superuser_url) as superuser:
+        superuser.execute("SELECT pg_terminate_backend(%s, 5000)", (session,))
     with psycopg.connect(database.service_url) as holder:
         holder.execute("SELECT 1 FROM ledger.head FOR UPDATE")
         first = one.appender.submit(one.sealed("case-b"))

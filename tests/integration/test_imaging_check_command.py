@@ -256,10 +256,10 @@ def test_a_file_that_kills_its_reader_is_one_unreadable_file(folder: Path, monke
     (folder / "evil").write_bytes(b"\0" * 128 + b"DICM")
     read = imaging_files._read_one
 
-    def deadly(item: Any, opened: Any) -> Instance:
+    def deadly(item: Any, *given: Any) -> Instance:
         if item == "evil":
             os._exit(9)
-        return read(item, opened)
+        return read(item, *given)
 
     monkeypatch.setattr(imaging_files, "WORTH_A_POOL", 1)
     monkeypatch.setattr(imaging_files, "_BATCH", 2)

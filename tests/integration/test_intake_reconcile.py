@@ -9,10 +9,10 @@ import pytest
 
 from application.cases import Cases
 from application.ledger.appender import Appender
+from application.records.age import new_identity
 from application.records.intake import Intake, read_manifest
 from application.records.receiving import Receiving
 from application.records.tidying import Tidying
-from application.records.vault import new_identity
 from application.service import Service
 from domain.case import commands as c
 from domain.errors import AlreadyDone, DatabaseUnavailable, MissingConsent, Refused, UploadBusy, UploadNotFound

@@ -88,7 +88,7 @@ def test_a_transfer_goes_on_in_another_process(pool: ConnectionPool, root: Path,
         intake.finish(upload)
     done = resumable.append(upload, part, at, [TEXT[at:]], complete=True)
     assert (done.done, done.taken.bytes if done.taken else 0) == (True, len(TEXT))
-    draft = intake.finish(upload)
+    (draft,) = intake.finish(upload)
     assert [(each.name, each.bytes) for each in draft.manifest.files] == [("letter.txt", len(TEXT))]
     assert (
         Vault(LocalStore(root)).read_bytes(draft.record, draft.identity, draft.manifest.files[0].sha256, limit=10**6)

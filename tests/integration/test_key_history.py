@@ -43,7 +43,8 @@ from domain.ledger.keys import key_id
 from domain.ledger.note import COSIGNATURE_V1, VerifierKey
 from domain.ledger.report import Report
 from domain.ledger.verify import verify
-from domain.ledger.verify_trust import TrustedKeys
+from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
+from tests import independent_verifier
 from tests.conftest import Database
 from tests.service_fixture import (
     ADMINISTRATOR,
@@ -318,7 +319,7 @@ def test_a_key_whose_private_half_is_elsewhere_is_not_proposed(service: Service,
         service.service_keys.propose(request(*ADMINISTRATOR), **msgspec.structs.asdict(made))
 
 
-def test_a_bundle_over_rotations_verifies_with_any_pair(walk: Walk) -> None:
+def test_a_bundle_over_rotations_verifies_with_any_pair(walk: Walk, tmp_path: Path) -> None:
     """Each key replaced twice, with entries between: the first pair, the middle and the last verify the whole."""
     service, pairs = walk.service, [trusted(walk.service)]
     walk.sign()
@@ -331,6 +332,10 @@ def test_a_bundle_over_rotations_verifies_with_any_pair(walk: Walk) -> None:
         assert judged.ok, judged.failure
     assert len({str(each.entries[0]) for each in pairs}) == 3
     assert report(walk, None).ok
+    # A second verifier, which follows no succession, is given all keys.
+    (tmp_path / "bundle").write_bytes(service.bundles.export(request(*COMPLIANCE), walk.case))
+    lines = render_trusted_keys(service.checkpoints.live.files.trusted()).decode().splitlines()
+    assert independent_verifier.verify(str(tmp_path / "bundle"), lines)[0] == report(walk, None).entries
 
 
 def test_an_entry_signed_again_by_a_key_that_was_replaced_fails(walk: Walk) -> None:

@@ -1,11 +1,13 @@
 """How a ledger is opened and closed: held against its pin, hashed again, signed where a crash left it unsigned."""
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 
 from application.ledger.appender import Appender
 from application.ledger.entries import Append, Appended
@@ -70,7 +72,8 @@ def test_head_behind_the_pin(database: Database, data: Path, superuser: psycopg.
         [(leaf,)] = connection.execute("SELECT leaf FROM ledger.entry WHERE index = 0").fetchall()
         connection.execute("DELETE FROM ledger.entry WHERE index = 1")
         connection.execute("UPDATE ledger.head SET size = 1, frontier = %s", (leaf,))
-    with pytest.raises(HeadBehindPin), open_ledger(database, data):
+    words = "(the head is of 1 entries, the pin of 2): entry 1 and all behind it are missing"
+    with pytest.raises(HeadBehindPin, match=re.escape(words)), open_ledger(database, data):
         pass
     superuser.execute("DELETE FROM ledger.head")
     with pytest.raises(HeadBehindPin), open_ledger(database, data):
@@ -83,10 +86,10 @@ def test_database_set_back_while_open(one: OpenLedger, superuser: psycopg.Connec
     one.add("case-a")
     superuser.execute("ALTER TABLE ledger.head DISABLE TRIGGER ALL")
     superuser.execute("UPDATE ledger.head SET size = 0, frontier = ''")
-    with pytest.raises(HeadBehindPin):
+    with pytest.raises(HeadBehindPin, match="the head is of 0 entries, and was of 1"):
         one.add("case-b")
     for _ in range(2):
-        with pytest.raises(HeadBehindPin):
+        with pytest.raises(HeadBehindPin, match="the head is of 0 entries, and was of 1"):
             one.add("case-c")
 
 
@@ -151,29 +154,55 @@ def test_another_history(database: Database, data: Path, superuser: psycopg.Conn
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "where", "first"),
     [
-        "UPDATE ledger.entry SET leaf = sha256(leaf) WHERE index = 3",
-        "UPDATE ledger.entry SET leaf = sha256(leaf) WHERE index = 299",
-        "DELETE FROM ledger.entry WHERE index = 7",
-        "UPDATE ledger.tile SET hashes = overlay(hashes PLACING sha256('') FROM 1)",
-        "UPDATE ledger.tile SET root = sha256(root)",
-        "UPDATE ledger.head SET frontier = overlay(frontier PLACING sha256('') FROM 1)",
+        ("UPDATE ledger.entry SET leaf = sha256(leaf) WHERE index = 3", "entry 3 does not hash to its leaf", 3),
+        ("UPDATE ledger.entry SET leaf = sha256(leaf) WHERE index = 299", "entry 299 does not hash to its leaf", 299),
+        ("DELETE FROM ledger.entry WHERE index = 7", "entry 7 is missing", 7),
+        ("DELETE FROM ledger.entry WHERE index = 299", "entry 299 is missing", 299),
+        (
+            "UPDATE ledger.tile SET hashes = overlay(hashes PLACING sha256('') FROM 33)",
+            "the stored tile 0/000 differs from entry 1 on",
+            1,
+        ),
+        ("UPDATE ledger.tile SET root = sha256(root)", "the stored tile 0/000 differs from entry 0 on", 0),
+        (
+            (
+                "WITH root AS (UPDATE ledger.root SET root = sha256(root))"
+                " UPDATE ledger.head SET frontier = overlay(frontier PLACING sha256('') FROM 1)"
+            ),
+            "the committed root of size 300 is not what entries 0 to 299 give",
+            0,
+        ),
+        (
+            "UPDATE ledger.head SET frontier = overlay(frontier PLACING sha256('') FROM 1)",
+            "entries, tiles and committed roots agree",
+            None,
+        ),
     ],
 )
-def test_altered_at_rest(database: Database, data: Path, superuser: psycopg.Connection, damage: str) -> None:
-    """A leaf, a tile or the frontier that was changed in the database is found when the ledger is opened."""
+def test_altered_at_rest(
+    database: Database, data: Path, superuser: psycopg.Connection, damage: str, where: str, first: int | None
+) -> None:
+    """A leaf, tile or frontier that was changed in the database is found when the ledger is opened, and where."""
     with open_ledger(database, data) as one:
         one.ledger.append([new_event("case-a", rev) for rev in range(1, 301)], ACT)
     with open_ledger(database, data):
         assert superuser.execute("SELECT count(*) FROM ledger.tile").fetchone() == (1,)
-    for table in ("entry", "tile", "head"):
+    for table in ("entry", "tile", "head", "root"):
         superuser.execute(
             psycopg.sql.SQL("ALTER TABLE ledger.{} DISABLE TRIGGER ALL").format(psycopg.sql.Identifier(table))
         )
     superuser.execute(damage)
-    with pytest.raises(HeadForked), open_ledger(database, data):
+    with (
+        structlog.testing.capture_logs() as logs,
+        pytest.raises(HeadForked, match=where) as raised,
+        open_ledger(database, data),
+    ):
         pass
+    assert "(the head is of 300 entries, the pin of 300)" in str(raised.value)
+    (said,) = (each for each in logs if each["event"] == "head.forked")
+    assert (said["head"], said["pinned"], said["first"]) == (300, 300, first)
 
 
 def test_size_that_a_crash_left_unsigned(database: Database, data: Path, superuser: psycopg.Connection) -> None:

@@ -7,13 +7,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from application import monitor as watching
 from application.ledger import keyfiles
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.pin import Pin
-from application.monitor import Monitor, MonitorState, Watch
+from application.monitor import MonitorState, Watch
+from application.monitoring import Monitor
 from caseledger import monitor_command
 from domain.ledger.checkpoint import Checkpoint, read_unverified, sign
+from domain.ledger.note import ED25519, Note, NoteSignature, VerifierKey
 from domain.ledger.tree import Frontier
 from tests.conftest import Database
 from tests.ledger_fixture import OpenLedger, open_ledger
@@ -150,6 +154,29 @@ def flip_checkpoint(connection: psycopg.Connection[Any], one: OpenLedger) -> Non
     connection.execute("UPDATE ledger.checkpoint SET note = %s WHERE size = %s", (note.decode(), SIZE))
 
 
+def flip_a_signature_of_a_note(line: int) -> Alter:
+    """The last bit of one of a stored note's two signatures: the plain one (-2), or the one with the time (-1)."""
+
+    def alter(connection: psycopg.Connection[Any], one: OpenLedger) -> None:
+        rows = connection.execute("SELECT size, note FROM ledger.checkpoint ORDER BY size LIMIT 1").fetchall()
+        ((size, note),) = rows
+        parsed = Note.parse(note.encode())
+        lines = list(parsed.signatures)
+        spoiled = lines[line].signature[:-1] + bytes([lines[line].signature[-1] ^ 1])
+        lines[line] = NoteSignature(lines[line].name, lines[line].key_hash, spoiled)
+        altered = Note(parsed.text, tuple(lines)).render().decode()
+        connection.execute("UPDATE ledger.checkpoint SET note = %s WHERE size = %s", (altered, size))
+
+    return alter
+
+
+def strip_a_signature_of_a_note(connection: psycopg.Connection[Any], one: OpenLedger) -> None:
+    """The signature that carries the commit time is gone."""
+    note = connection.execute("SELECT note FROM ledger.checkpoint WHERE size = %s", (SIZE,)).fetchall()[0][0]
+    stripped = note.removesuffix("\n").rpartition("\n")[0] + "\n"
+    connection.execute("UPDATE ledger.checkpoint SET note = %s WHERE size = %s", (stripped, SIZE))
+
+
 def flip_frontier(connection: psycopg.Connection[Any], one: OpenLedger) -> None:
     """The head is another tree's."""
     connection.execute("UPDATE ledger.head SET frontier = set_bit(frontier, 1, 1 - get_bit(frontier, 1))")
@@ -165,6 +192,7 @@ ALTERATIONS: list[tuple[Alter, str, int]] = [
     (flip_tile, "tile", 512),
     (flip_root, "root", SIZE - 1),
     (flip_checkpoint, "root", SIZE - 1),
+    (strip_a_signature_of_a_note, "checkpoint", SIZE - 1),
     (flip_frontier, "head", SIZE - 1),
 ]
 
@@ -184,6 +212,49 @@ def test_what_was_altered_is_found_where_it_is(
     assert state.finding is not None
     assert (state.verdict, state.finding.what, state.finding.index) == ("bad", what, index)
     assert run(work, database).finding == state.finding
+
+
+@pytest.mark.parametrize("line", [-2, -1])
+@pytest.mark.parametrize("first_pass", [True, False])
+def test_a_spoiled_signature_of_an_old_checkpoint_is_found(
+    database: Database, opened: OpenLedger, line: int, first_pass: bool
+) -> None:
+    """Either line of the oldest stored note, whether it was altered before the first pass or after one."""
+    (oldest, *_) = sorted(committed(opened, 0))
+    work = watch(opened)
+    if not first_pass:
+        assert run(work, database).verdict == "good"
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE ledger.checkpoint DISABLE TRIGGER USER")
+        flip_a_signature_of_a_note(line)(connection, opened)
+    finding = run(work, database).finding
+    assert finding is not None
+    assert (finding.what, finding.index) == ("checkpoint", oldest - 1)
+    assert "signature" in finding.message
+
+
+def test_signatures_that_were_judged_are_not_judged_again(
+    database: Database, opened: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later pass judges none of the same bytes; it does when a key is added."""
+    judged: list[int] = []
+    really = watching._check_signatures
+
+    def count(size: int, note: str, keys: Any) -> None:
+        judged.append(size)
+        really(size, note, keys)
+
+    monkeypatch.setattr(watching, "_check_signatures", count)
+    keys = [opened.verifiers()[0]]
+    work = Watch(opened.checkpoints.pinned, lambda: keys)
+    run(work, database)
+    assert sorted(judged) == sorted(committed(opened, 0))
+    run(work, database, passes=2)
+    assert len(judged) == len(committed(opened, 0))
+    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    keys.append(VerifierKey.make(opened.keys.origin, ED25519, other))
+    run(work, database)
+    assert len(judged) == 2 * len(committed(opened, 0))
 
 
 def test_a_database_set_back_is_found(database: Database, opened: OpenLedger) -> None:

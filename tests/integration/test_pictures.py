@@ -79,6 +79,11 @@ def slice_of(**elements: Any) -> Dataset:
     return made
 
 
+def study_of(contents: Sequence[bytes]) -> str:
+    """The study that these files are of: what is of another becomes another record."""
+    return str(dcmread(BytesIO(contents[0]), stop_before_pixels=True).StudyInstanceUID)
+
+
 def saved(dataset: Dataset) -> bytes:
     """As a file."""
     out = BytesIO()
@@ -200,15 +205,18 @@ def test_910_bytes_that_claim_gigabytes_are_no_picture(walk: Walk) -> None:
     record = upload(walk, [claim[:910]])
     with pytest.raises(Undecodable):
         walk.service.pictures.listing(request(*PATIENT), walk.case, record)
-    frames = saved(slice_of(Rows=4096, Columns=4096, NumberOfFrames=256, SeriesInstanceUID="1.2.3.6"))
-    mixed = upload(walk, [frames, *dicom(CT)])
+    good = list(dicom(CT))
+    claims = {"Rows": 4096, "Columns": 4096, "NumberOfFrames": 256}
+    frames = slice_of(**claims, SeriesInstanceUID="1.2.3.6", StudyInstanceUID=study_of(good))
+    mixed = upload(walk, [saved(frames), *good])
     index = walk.service.pictures.listing(request(*PATIENT), walk.case, mixed)
     assert sorted(drawn(index)) == [("", True, ("",) * 5), ("cannot-be-decoded", False, ())]
 
 
 def test_a_decompression_bomb_ends_in_its_worker(walk: Walk) -> None:
     """One gigabyte out of one megabyte, deflated: the worker's memory is bounded, and the service goes on."""
-    head = slice_of(SeriesInstanceUID="1.2.3.7")
+    good = list(dicom(CT))
+    head = slice_of(SeriesInstanceUID="1.2.3.7", StudyInstanceUID=study_of(good))
     head.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     whole = saved(head)
     start = whole.index(b"1.2.840.10008.1.2.1.99") + len("1.2.840.10008.1.2.1.99")
@@ -221,7 +229,7 @@ def test_a_decompression_bomb_ends_in_its_worker(walk: Walk) -> None:
     zeros = bytes(2**24)
     bomb += b"".join(squeeze.compress(zeros) for _ in range(64)) + squeeze.flush()
     assert len(bomb) < 8 * 2**20
-    record = upload(walk, [bomb, *dicom(CT)])
+    record = upload(walk, [bomb, *good])
     with_limits(walk.service, memory_bytes=700 * 2**20)
     index = walk.service.pictures.listing(request(*PATIENT), walk.case, record)
     assert {each.reason for each in index.series} == {"", "cannot-be-decoded"}

@@ -168,6 +168,27 @@ def test_a_check_that_is_given_up_is_seen_until_there_is_a_verdict(database: Dat
     assert checks_of(service, walk.case)
 
 
+def test_a_preparation_that_succeeds_ends_the_count_of_failed_ones(database: Database, service: Service) -> None:
+    """What an exhausted job could not make is made now; and one that failed long ago is not counted for ever."""
+    with psycopg.connect(database.service_url, autocommit=True) as connection:
+        for case in ("case-1", "case-2"):
+            with connection.transaction():
+                jobs.enqueue(connection, [case], PREPARATION)
+        crew = Workers(Scripted(*[BlobAltered()] * 2), database.service_url, 1, task=PREPARATION, poll_s=0.1)
+        crew.start()
+        try:
+            until(database, lambda: jobs.queued(connection)[1].failed == 2)
+            with connection.transaction():
+                jobs.enqueue(connection, ["case-1"], PREPARATION)
+            until(database, lambda: [(each.waiting, each.failed) for each in jobs.queued(connection)][1] == (0, 1))
+        finally:
+            crew.stop()
+        assert jobs.forget_old(connection, PREPARATION, 3600) == 0
+        assert jobs.forget_old(connection, CHECK, 0) == 0
+        assert jobs.forget_old(connection, PREPARATION, 0) == 1
+        assert jobs.queued(connection)[1].failed == 0
+
+
 def test_stopping_does_not_wait_for_a_record_that_is_being_drawn(database: Database, service: Service) -> None:
     """The job goes back to the queue."""
     begun = threading.Event()

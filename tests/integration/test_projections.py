@@ -68,6 +68,7 @@ def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
 def erase(database: Database, subject: str) -> None:
     """What erasure does to a subject's key."""
     with psycopg.connect(database.owner_url) as connection:
+        connection.execute("INSERT INTO ledger.fence (subject) VALUES (%s)", (subject,))
         assert connection.execute("DELETE FROM ledger.subject_key WHERE subject = %s", (subject,)).rowcount == 1
 
 

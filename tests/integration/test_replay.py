@@ -324,6 +324,7 @@ def test_after_an_erasure_views_equal_what_is_left(
 ) -> None:
     """A check names the rows that still hold what was erased; folded anew, they equal the log again."""
     with psycopg.connect(database.owner_url) as connection:
+        connection.execute("INSERT INTO ledger.fence (subject) VALUES (%s)", (subject,))
         connection.execute("DELETE FROM ledger.subject_key WHERE subject = %s", (subject,))
     followed.keyring.forget(subject)
     assert [each.key if each else None for each in differences(followed)] == named

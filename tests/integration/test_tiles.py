@@ -20,10 +20,10 @@ from application.ledger.tiles import Tiler, Tiles
 from application.proofs import Proofs
 from domain.errors import EntryNotFound, InvalidInput, NotFound
 from domain.ledger import tlog_proof
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.tile import TileAddress, read_entries, read_hashes
 from domain.ledger.tree import (
     TILE_WIDTH,
-    BatchProver,
     Frontier,
     consistency_proof,
     inclusion_proof,

@@ -24,7 +24,8 @@ from domain.ledger import bundle
 from domain.ledger.cosignature import released
 from domain.ledger.report import Report
 from domain.ledger.verify import verify
-from domain.ledger.verify_trust import TrustedKeys
+from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
+from tests import independent_verifier
 from tests.conftest import Database
 from tests.ledger_fixture import OpenLedger, open_ledger
 from tests.service_fixture import PATIENT, Walk, open_service, request
@@ -285,6 +286,9 @@ def test_a_case_s_bundle_carries_the_stamp_and_the_post_quantum_line(
         raw = service.bundles.export(request(*PATIENT), walk.case)
     content = bundle.read(raw)
     assert len(content.time_stamps) == 1
+    (tmp_path / "bundle").write_bytes(raw)
+    lines = render_trusted_keys(trusted).decode().splitlines()
+    assert independent_verifier.verify(str(tmp_path / "bundle"), lines)[0] == len(content.entries)
     _reports(raw, content, trusted, authority)
 
 

@@ -18,8 +18,9 @@ import pytest
 from obstore.store import LocalStore, MemoryStore
 
 from application.records import staging
+from application.records.age import new_identity
 from application.records.pipe import from_event_loop
-from application.records.vault import Vault, new_identity
+from application.records.vault import Vault
 from domain.errors import BlobAltered, CaseLedgerError, MalformedBody, TooLarge, Unavailable
 
 RECORD = "019ab8f0-0000-7000-8000-000000000001"
@@ -272,7 +273,8 @@ def test_memory_stays_flat(vault: Vault) -> None:
 WRITER = """
 import sys, time
 from obstore.store import LocalStore
-from application.records.vault import Vault, new_identity
+from application.records.age import new_identity
+from application.records.vault import Vault
 
 def chunks():
     yield b"x" * 1_000_000

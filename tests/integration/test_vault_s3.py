@@ -13,11 +13,12 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from application.records.age import new_identity
 from application.records.intake import Intake
 from application.records.resumable import Resumable
 from application.records.staging import StoreStaging
 from application.records.stores import bucket
-from application.records.vault import Vault, new_identity
+from application.records.vault import Vault
 from domain.errors import BlobAltered, Misconfigured, TruncatedUpload, Unavailable
 from domain.records import RecordKind
 from tests.conftest import Database
@@ -147,7 +148,7 @@ def test_a_transfer_breaks_and_goes_on(store: Any, database: Database) -> None:
             resumable.append(upload, part, 0, broken(), complete=True)
         assert len(paths(store)) == 2
         resumable.append(upload, part, 7_777, [LETTER[7_777:]], complete=True)
-        draft = intake.finish(upload)
+        (draft,) = intake.finish(upload)
         assert len(paths(store)) == 2
         assert vault.read_bytes(draft.record, draft.identity, draft.manifest.files[0].sha256, limit=10**6) == LETTER
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 
@@ -45,6 +46,32 @@ def test_a_log_in_a_database_is_verified(
     assert said["ok"]
     assert said["size"] == walk.service.ledger.recorder.max_notification_id()
     assert {each["name"]: each["count"] for each in said["checks"]}["actor signatures"] == 1
+
+
+def test_the_post_quantum_key_s_word_reaches_as_far_as_it_signed(
+    walk: Walk, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest checkpoint has no line of that key yet: the whole log is verified, and the report says the size."""
+    own = walk.service.cosignatures.own_keys()
+    trusted = walk.service.checkpoints.live.files.trusted()
+    (tmp_path / "keys").write_bytes(render_trusted_keys(msgspec.structs.replace(trusted, post_quantum=own)))
+    assert verify(tmp_path, database) == 1
+    failure = json.loads(capsys.readouterr().out)["failure"]
+    assert (failure["check"], failure["index"]) == ("post-quantum", None)
+    with walk.service.pool.connection() as connection:
+        size, note = walk.service.checkpoints.latest(connection)
+        walk.service.cosignatures.cosign(connection, size)
+    (tmp_path / "kept").write_bytes(note)
+    walk.share()
+    for words, whole in (((), walk.service.ledger.recorder.max_notification_id()), (("--checkpoint", "kept"), size)):
+        assert verify(tmp_path, database, *(str(tmp_path / each) if each == "kept" else each for each in words)) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["size"], said["post_quantum_size"]) == (whole, size)
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE ledger.cosignature DISABLE TRIGGER USER")
+        connection.execute("UPDATE ledger.cosignature SET line = replace(line, 'A', 'B')")
+    assert verify(tmp_path, database) == 1
+    assert json.loads(capsys.readouterr().out)["failure"]["check"] == "post-quantum"
 
 
 def test_what_a_superuser_altered_is_found(

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import CaseLedgerError, ProofInvalid
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import Checkpoint, open_checkpoint, sign, verifier_keys
 from domain.ledger.note import Note, NoteSignature
 from domain.ledger.tree import (
     EMPTY_ROOT,
-    BatchProver,
     Frontier,
     consistency_proof,
     inclusion_proof,
@@ -164,7 +164,7 @@ def test_batches_prove_what_they_appended(cuts: list[int]) -> None:
         prover = BatchProver(frontier, LEAVES[start:end])
         assert (prover.size, prover.root) == (end, mth(0, end))
         assert prover.frontier == frontier.extend(LEAVES[start:end])
-        assert list(prover.proofs()) == [path(index, 0, end) for index in range(start, end)]
+        assert prover.proofs(bytes) == [tuple(path(index, 0, end)) for index in range(start, end)]
         frontier = prover.frontier
 
 
@@ -174,7 +174,7 @@ def test_batches_of_every_start_and_small_length() -> None:
         before = Frontier().extend(LEAVES[:start])
         for end in range(start + 1, start + 10):
             prover = BatchProver(before, LEAVES[start:end])
-            assert list(prover.proofs()) == [path(index, 0, end) for index in range(start, end)]
+            assert prover.proofs(bytes) == [tuple(path(index, 0, end)) for index in range(start, end)]
 
 
 @given(st.integers(0, LARGEST), st.integers(0, LARGEST))

@@ -1,8 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
+from domain.case import commands as c
 from domain.case import events as e
-from domain.case.access import Permission, What
+from domain.case.access import Permission, What, may_read, visible_records
 from domain.case.actor import SERVICE, Actor, acting_id
 from domain.errors import MissingConsent, NotFound, SubjectErased, WrongPhase, WrongRole
 from domain.event import Erased
@@ -109,7 +110,7 @@ def test_a_specialist_reads_only_what_the_consents_cover_at_that_instant() -> No
     chosen = [exact if x is REVIEW else x for x in story("in_review")]
     newer = given(*chosen, received("r-new", "bloods", "9"))
     assert newer.reads(SURGEON, "record", "r-path") == ASSIGNED
-    newer.refuses(MissingConsent, SURGEON, "record", "r-new")
+    newer.refuses(NotFound, SURGEON, "record", "r-new")
     later = given(*story("delivered"), e.ConsentWithdrawn(consent="c-transfer"))
     later.refuses(MissingConsent, SURGEON, "opinion", "opinion-1")
 
@@ -186,3 +187,47 @@ def test_a_technician_looks_while_the_patient_consents_to_processing() -> None:
     assert case.reads(TECHNICIAN, "record", "r-ct") == ASSIGNED
     withdrawn = e.ConsentWithdrawn(consent="c-process")
     given(*story("imaging_check"), withdrawn).refuses(MissingConsent, TECHNICIAN, "record", "r-ct")
+    assert case.reads(TECHNICIAN, "imaging_report") == ASSIGNED
+    given(*story("imaging_check"), withdrawn).refuses(MissingConsent, TECHNICIAN, "imaging_report")
+
+
+EXACT = replace(REVIEW, covers=e.Coverage(records=("r-ct", "r-path")))
+CHOSEN = [EXACT if x is REVIEW else x for x in story("in_review")]
+"""The way to a review whose consent names its records."""
+
+
+def test_what_no_consent_covers_does_not_exist_for_the_specialist() -> None:
+    """In words, too, a record that they may not see is one that is not there, be it in quarantine or unchecked."""
+    quarantined = e.RecordQuarantined(record="r-new", findings=("identity_mismatch",))
+    for more in ((), (quarantined,)):
+        case = given(*CHOSEN, received("r-new", "imaging", "9"), *more)
+        told = []
+        for item in ("r-new", "r-none"):
+            with pytest.raises(NotFound) as caught:
+                may_read(case.state, SURGEON, "record", NOW, item)
+            told.append((caught.type, str(caught.value)))
+        assert told[0] == told[1]
+        with pytest.raises(NotFound) as caught:
+            may_read(case.state, SURGEON, "record", NOW, "r-new")
+        assert isinstance(caught.value.__cause__, MissingConsent)
+
+
+def test_the_records_that_exist_for_a_reader_of_the_case() -> None:
+    """All for patient and coordinator; for the specialist what both consents cover at that instant; else none."""
+    case = given(*CHOSEN, received("r-new", "bloods", "9"))
+    assert visible_records(case.state, PATIENT, NOW) == {"r-ct", "r-path", "r-new"}
+    assert visible_records(case.state, COORDINATOR, NOW) == {"r-ct", "r-path", "r-new"}
+    assert visible_records(case.state, SURGEON, NOW) == {"r-ct", "r-path"}
+    assert visible_records(case.state, SURGEON, NOW - 1) == frozenset()
+    for nobody in (OTHER_SURGEON, OTHER_PATIENT, OTHER_COORDINATOR, TECHNICIAN, COMPLIANCE, ADMINISTRATOR, ONCOLOGIST):
+        assert visible_records(case.state, nobody, NOW) == frozenset()
+    withdrawn = given(*CHOSEN, e.ConsentWithdrawn(consent="c-transfer"))
+    assert visible_records(withdrawn.state, SURGEON, NOW) == frozenset()
+
+
+def test_a_specialist_accepts_no_limits_of_images_that_they_may_not_see() -> None:
+    """Nor do they learn what the check found."""
+    newer = (received("r-new", "imaging", "9"), checked("limited", "r-ct", "r-new"))
+    accept = c.AcceptLimitedImaging(limits=("thick slices",), reason="It cannot be repeated.")
+    given(*CHOSEN, *newer).when(accept, by=SURGEON).refused(MissingConsent)
+    assert given(*story("in_review"), *newer).when(accept, by=SURGEON).events

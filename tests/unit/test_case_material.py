@@ -86,6 +86,16 @@ def test_a_record_is_received_once_and_a_duplicate_links_to_the_first() -> None:
     case.when(receive(twin), by=PATIENT).then(twin)
 
 
+def test_records_that_came_together_are_received_together() -> None:
+    """An event each, in one decision; imaging among them starts the check, and one that is there already stops all."""
+    report = received("r-report", "other", "7")
+    together = replace(receive(PATHOLOGY), beside=tuple(map(receive, (IMAGING, report))))
+    state = given(*GATHERING).when(together, by=PATIENT).then(PATHOLOGY, IMAGING, report)
+    assert state.phase == "imaging_check"
+    assert [each.received_index for each in state.records.values()] == [0, 1, 2]
+    given(*GATHERING, IMAGING).when(together, by=PATIENT).refused(AlreadyDone)
+
+
 def test_bytes_in_quarantine_do_not_come_back_under_another_id() -> None:
     """A duplicate shares the quarantine of the first, and starts no check."""
     twin = received("r-twin", "imaging", "a", duplicate_of="r-ct")

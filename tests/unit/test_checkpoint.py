@@ -16,6 +16,7 @@ from domain.errors import (
     TooLarge,
 )
 from domain.ledger import receipt as receipts
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import (
     Checkpoint,
     SignedCheckpoint,
@@ -26,7 +27,7 @@ from domain.ledger.checkpoint import (
 )
 from domain.ledger.note import COSIGNATURE_V1, Note, VerifierKey, cosign, sign_ed25519
 from domain.ledger.receipt import MAX_RECEIPT_BYTES, Receipt
-from domain.ledger.tree import EMPTY_ROOT, BatchProver, Frontier, leaf_hash
+from domain.ledger.tree import EMPTY_ROOT, Frontier, leaf_hash
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))

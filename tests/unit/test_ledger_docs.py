@@ -8,10 +8,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from domain.ledger import bundle, dsse, sealing
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.checkpoint import Checkpoint, sign
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.statement import Statement, encode_statement
-from domain.ledger.tree import BatchProver, Frontier, leaf_hash
+from domain.ledger.tree import Frontier, leaf_hash
 from domain.ledger.verify import verify
 from domain.ledger.verify_trust import TrustedKeys, parse_trusted_keys, render_trusted_keys
 from tests import independent_verifier
@@ -98,7 +99,7 @@ def test_the_worked_example_verifies(tmp_path: Path) -> None:
     report = verify(raw, keys)
     assert (report.ok, report.revision, report.size) == (True, 2, 2)
     (tmp_path / "bundle").write_bytes(raw)
-    assert independent_verifier.verify(str(tmp_path / "bundle"), blocks["keys"].splitlines()) == 2
+    assert independent_verifier.verify(str(tmp_path / "bundle"), blocks["keys"].splitlines())[0] == 2
 
 
 def test_the_checks_are_documented_in_their_order() -> None:

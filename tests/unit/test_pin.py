@@ -116,6 +116,26 @@ def test_one_writer_at_a_time(pin: Pin, path: Path) -> None:
     assert pin.read() == checkpoint(2)
 
 
+def test_file_that_is_put_in_its_place(pin: Pin, path: Path) -> None:
+    """The file of that name is the pin, though the one that was there before is still open."""
+    pin.advance(note(1))
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(note(3).ljust(8192, b"\n"))
+    copy.rename(path)
+    pin.advance(note(2))
+    assert pin.read() == checkpoint(3)
+    pin.advance(note(4))
+    assert Pin(path, KEY).read() == checkpoint(4)
+
+
+def test_open_file_goes_with_its_pin(path: Path) -> None:
+    """A pin that nobody holds any more leaves no open file behind."""
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    for size in range(1, 20):
+        Pin(path, KEY).advance(note(size))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_files
+
+
 def test_threads_and_processes_share_it(pin: Pin, path: Path) -> None:
     """Whoever advances, in whatever order and process, the largest checkpoint stays; readers always see one."""
     spawn = multiprocessing.get_context("spawn")

@@ -7,9 +7,10 @@ import pytest
 
 from domain.errors import CaseLedgerError, MalformedNote, NoteSignatureInvalid, ProofInvalid, TooLarge
 from domain.ledger import tlog_proof
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.note import MAX_NOTE_BYTES
 from domain.ledger.tlog_proof import MAX_EXTRA_BYTES, TlogProof, parse, verify
-from domain.ledger.tree import BatchProver, Frontier, leaf_hash
+from domain.ledger.tree import Frontier, leaf_hash
 from tests.ledger_builder import LedgerBuilder, small_ledger
 from tests.unit.test_ledger_docs import DOCUMENT, computed
 

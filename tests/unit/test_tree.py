@@ -6,11 +6,11 @@ import pytest
 
 from domain.errors import EntryNotFound, IntegrityFailure, InvalidInput, ProofInvalid
 from domain.ledger import tree
+from domain.ledger.batch_prover import BatchProver
 from domain.ledger.tree import (
     EMPTY_ROOT,
     MAX_SIZE,
     TILE_WIDTH,
-    BatchProver,
     Frontier,
     consistency_proof,
     inclusion_proof,

@@ -23,7 +23,8 @@ def test_an_honest_bundle_is_verified() -> None:
     assert report.ok
     assert report.failure is None
     assert {check.name: (check.count, check.ok) for check in report.checks} == {
-        "structure": (5, True), "checkpoint": (2, True), "entries": (7, True), "ledger signatures": (7, True),
+        "structure": (5, True), "checkpoint": (2, True), "entries": (7, True), "origins": (1, True),
+        "ledger signatures": (7, True),
         "inclusion": (7, True), "chains": (2, True), "completeness": (5, True), "openings": (7, True),
         "signing keys": (1, True), "actor signatures": (1, True),
     }  # fmt: skip

@@ -8,12 +8,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from domain.ledger import bundle, dsse
+from domain.ledger import bundle, dsse, encoding
+from domain.ledger.checkpoint import read_unverified, sign
+from domain.ledger.cosignature import extended
+from domain.ledger.cosignature_mldsa import ML_DSA_44
+from domain.ledger.keys import key_id
+from domain.ledger.note import Note, VerifierKey, cosign, cosign_mldsa
+from domain.ledger.tree import leaf_hash
 from domain.ledger.verify import verify
-from domain.ledger.verify_trust import render_trusted_keys
+from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys
 from tests import independent_verifier
-from tests.ledger_builder import LedgerBuilder, private_key, small_ledger
+from tests.ledger_builder import START, LedgerBuilder, Signer, private_key, public_bytes, small_ledger
+from tests.unit.test_succession import OFFICER, Rotating, rotated_twice
+from tests.verifying import BY, OWN, enrolled
+
+OWNER = {"actor": "surgeon-1", "role": "specialist"}
 
 SOURCE = Path(independent_verifier.__file__)
 LEDGER = small_ledger()
@@ -25,7 +36,7 @@ def holds(path: Path, raw: bytes, lines: list[str] = KEY_LINES) -> bool:
     """Whether the second verifier accepts a bundle."""
     path.write_bytes(raw)
     try:
-        return independent_verifier.verify(str(path), lines) > 0
+        return independent_verifier.verify(str(path), lines)[0] > 0
     except Exception:  # noqa: BLE001 - it has no error types of its own
         return False
 
@@ -48,7 +59,11 @@ def test_both_verify_an_honest_bundle(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_bytes(bundle.write(CONTENT))
     (tmp_path / "keys").write_bytes(render_trusted_keys(LEDGER.trusted_keys()))
     command = [sys.executable, "-I", str(SOURCE), str(tmp_path / "bundle"), str(tmp_path / "keys")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7 entries hold\n"
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == (
+        "7 entries hold; not judged: 0 other lines of the checkpoint, 0 time stamps, what replaced a key of the log, "
+        "keys in doubt\n"
+    )
     assert verify(bundle.write(CONTENT), LEDGER.trusted_keys()).entries == 7
 
 
@@ -105,3 +120,132 @@ def test_both_say_the_same(content: Callable[[], bundle.Bundle], honest: bool, t
     """Honest bundles hold for both; altered entries, proofs, openings, checkpoints, chains and actors for neither."""
     raw = bundle.write(content())
     assert (holds(tmp_path / "b", raw), verify(raw, LEDGER.trusted_keys()).ok) == (honest, honest)
+
+
+# -- after rotations, and with what others say of the checkpoint --
+
+
+def rotated(last: Callable[[Rotating], object] = lambda ledger: None) -> tuple[bundle.Bundle, list[TrustedKeys]]:
+    """A bundle over two rotations of each of the log's keys, with an opinion whose key was replaced and revoked."""
+    ledger, pairs = rotated_twice()
+    surgeon = enrolled(ledger)
+    ledger.sign_opinion(surgeon)
+    key = {"key": surgeon.key_id}
+    for kind, payload, by in (
+        ("key.rotated.v1", key | {"owner": "surgeon-1", "successor": "b" * 32}, OWNER),
+        ("key.revoked.v1", key | {"reason": "lost"}, OFFICER),
+    ):
+        ledger.append(bundle.key_stream(surgeon.key_id), kind, encoding.encode(payload), **by)
+    last(ledger)
+    return ledger.everything(), pairs
+
+
+def lines_of(pairs: list[TrustedKeys]) -> list[str]:
+    """A key file that names all of them."""
+    return [line for each in pairs for line in render_trusted_keys(each).decode().splitlines()]
+
+
+def all_keys(pairs: list[TrustedKeys]) -> TrustedKeys:
+    """The same for the first verifier."""
+    return msgspec.structs.replace(
+        pairs[0],
+        checkpoint=tuple(dict.fromkeys(key for each in pairs for key in each.checkpoint)),
+        entries=tuple(dict.fromkeys(key for each in pairs for key in each.entries)),
+    )
+
+
+def by_an_old_key(ledger: Rotating) -> None:
+    """An entry signed again by the log's first key."""
+    old = private_key(f"{ledger.origin} entry")
+    ledger.append(OWN, "note.made.v1", b"{}", signatures=lambda raw: (old.sign(raw),), **BY)
+
+
+def by_an_ended_key(ledger: Rotating) -> None:
+    """Another opinion by the key that was replaced and revoked."""
+    key = private_key("surgeon-1 key")
+    ledger.sign_opinion(Signer("surgeon-1", "specialist", key, key_id(public_bytes(key))))
+
+
+def by_an_ended_key_of_an_old_head(ledger: Rotating) -> None:
+    """The same, with the approval as the key's latest entry, as it was before the key ended."""
+    key = private_key("surgeon-1 key")
+    name = key_id(public_bytes(key))
+    of_key = [at for at, each in enumerate(ledger.statements) if each.stream == bundle.key_stream(name)]
+    head = leaf_hash(ledger.entries[of_key[1]]).hex()
+    ledger.sign_opinion(Signer("surgeon-1", "specialist", key, name), key_head=head)
+
+
+def test_both_verify_a_bundle_after_rotations(tmp_path: Path) -> None:
+    """With every key of the log given; what an actor's key signed before its end stays valid."""
+    content, pairs = rotated()
+    raw = bundle.write(content)
+    assert holds(tmp_path / "b", raw, lines_of(pairs))
+    assert verify(raw, all_keys(pairs)).ok
+    # What one pair leads to, the second verifier does not judge: it takes nobody's word for the others.
+    assert not holds(tmp_path / "b", raw, lines_of(pairs[-1:]))
+
+
+@pytest.mark.parametrize("lie", [by_an_old_key, by_an_ended_key, by_an_ended_key_of_an_old_head])
+def test_neither_takes_a_key_past_its_end(lie: Callable[[Rotating], object], tmp_path: Path) -> None:
+    """The log's own, and an actor's."""
+    content, pairs = rotated(lie)
+    raw = bundle.write(content)
+    assert not holds(tmp_path / "b", raw, lines_of(pairs))
+    assert not verify(raw, all_keys(pairs)).ok
+
+
+@pytest.mark.parametrize(
+    ("kind", "by", "honest"),
+    [
+        ("key.revoked.v1", OFFICER, True),
+        ("key.revoked.v1", OWNER, True),
+        ("key.revoked.v1", BY, False),
+        ("key.rotated.v1", OWNER, True),
+        ("key.rotated.v1", OFFICER, False),
+        ("key.suspended.v1", OFFICER, False),
+    ],
+)
+def test_both_say_the_same_of_an_actors_key_that_ended(
+    kind: str, by: dict[str, str], honest: bool, tmp_path: Path
+) -> None:
+    """Who may end a key, and how."""
+    ledger = LedgerBuilder()
+    surgeon = enrolled(ledger)
+    ledger.sign_opinion(surgeon)
+    more = {"owner": "surgeon-1", "successor": "b" * 32} if kind == "key.rotated.v1" else {"reason": "lost"}
+    ledger.append(bundle.key_stream(surgeon.key_id), kind, encoding.encode({"key": surgeon.key_id} | more), **by)
+    raw = bundle.write(ledger.case_bundle())
+    assert (holds(tmp_path / "b", raw), verify(raw, ledger.trusted_keys()).ok) == (honest, honest)
+
+
+def test_both_verify_the_handover_of_the_checkpoint_key(tmp_path: Path) -> None:
+    """Four lines of the log: by the old key alone, by the new one, by both; a later one by the old key is refused."""
+    ledger = Rotating()
+    ledger.begin()
+    before, old = ledger.trusted_keys(), ledger.checkpoint_key
+    ledger.append(OWN, "note.made.v1", b"{}", **BY)
+    ledger.rotate("checkpoint")
+    handover = read_unverified(ledger.checkpoint())
+    notes = [Note.parse(sign(handover, key, START)) for key in (ledger.checkpoint_key, old)]
+    both = Note(notes[0].text, tuple(line for each in notes for line in each.signatures)).render()
+    raw = bundle.write(msgspec.structs.replace(ledger.everything(), checkpoint=both))
+    for keys in ([before], [ledger.trusted_keys()], [before, ledger.trusted_keys()]):
+        assert holds(tmp_path / "b", raw, lines_of(keys))
+    ledger.append(OWN, "note.made.v1", b"{}", **BY)
+    later = sign(read_unverified(ledger.checkpoint()), old, START)
+    raw = bundle.write(msgspec.structs.replace(ledger.everything(), checkpoint=later))
+    assert not holds(tmp_path / "b", raw, lines_of([before, ledger.trusted_keys()]))
+
+
+def test_what_others_say_of_the_checkpoint_is_counted_and_not_judged(tmp_path: Path) -> None:
+    """A witness's cosignature, the log's post-quantum line and a time stamp: it holds, and the output says so."""
+    quantum = MLDSA44PrivateKey.from_seed_bytes(b"q" * 32)
+    text = Note.parse(CONTENT.checkpoint).text
+    witness = cosign(text, "witness.example/w", private_key("w"), 1_900_000_000)
+    cosigned = extended(CONTENT.checkpoint, [cosign_mldsa(text, LEDGER.origin, quantum, 1_900_000_000), witness])
+    stamps = (bundle.TimeStamp(rfc3161=b"anything"),)
+    raw = bundle.write(msgspec.structs.replace(CONTENT, checkpoint=cosigned, time_stamps=stamps))
+    (tmp_path / "b").write_bytes(raw)
+    key = VerifierKey.make(LEDGER.origin, ML_DSA_44, quantum.public_key().public_bytes_raw())
+    count, unjudged = independent_verifier.verify(str(tmp_path / "b"), [str(key), *KEY_LINES])
+    assert (count, unjudged.split(", what")[0]) == (7, "not judged: 2 other lines of the checkpoint, 1 time stamps")

@@ -23,8 +23,9 @@ from domain.ledger.cosignature import extended
 from domain.ledger.cosignature_mldsa import ML_DSA_44
 from domain.ledger.log_report import LogReport
 from domain.ledger.note import Note, NoteSignature, VerifierKey, cosign_mldsa
+from domain.ledger.openings import read_openings
 from domain.ledger.tile import TileAddress, bundle_addresses, parse_path, read_entries, write_entries
-from domain.ledger.verify_log import CHECKS, read_openings
+from domain.ledger.verify_log import CHECKS
 from domain.ledger.verify_trust import render_trusted_keys
 from tests.ledger_builder import CASE, LedgerBuilder, small_ledger
 from tests.log_fixture import bundles, key_openings, publish
@@ -66,8 +67,8 @@ def test_an_honest_log_holds(tmp_path: Path) -> None:
     report = report_on(ledger, publish(ledger, tmp_path))
     assert report.failure is None
     assert [(each.name, each.count) for each in report.checks if each.ok] == [
-        ("key histories", 1), ("checkpoint", 2), ("entries", 11), ("ledger signatures", 11), ("actor signatures", 1),
-        ("chains", 3), ("tree", 11), ("key streams", 2),
+        ("key histories", 1), ("origins", 1), ("checkpoint", 2), ("entries", 11), ("ledger signatures", 11),
+        ("actor signatures", 1), ("chains", 3), ("tree", 11), ("key streams", 2),
     ]  # fmt: skip
     assert "complete: every entry up to size 11" in report.verdict()
     assert [each.name for each in report.checks] == [name for name, _ in CHECKS]
@@ -94,7 +95,7 @@ def test_without_keys_it_is_consistent_and_not_authenticated(tmp_path: Path) -> 
     report = verify_log_command.verify(DirectorySource(publish(ledger, tmp_path)), Wanted(jobs=1))
     assert report.ok
     unjudged = [each.name for each in report.checks if each.ok is None]
-    assert unjudged == ["checkpoint", "ledger signatures", "older checkpoint"]
+    assert unjudged == ["checkpoint", "ledger signatures", "older checkpoint", "post-quantum"]
     assert report.verdict().startswith("CONSISTENT, NOT AUTHENTICATED")
 
 

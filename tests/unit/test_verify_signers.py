@@ -257,7 +257,7 @@ def test_an_ordinary_entry_may_be_signed_too() -> None:
 
 def test_the_number_of_signing_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checking a new public key is slow, so a bundle may name only so many."""
-    monkeypatch.setattr("domain.ledger.verify.MAX_SIGNERS", 0)
+    monkeypatch.setattr("domain.ledger.verify_content.MAX_SIGNERS", 0)
     fails(judge(CONTENT), "completeness", None, "more than 0 signing keys")
 
 

@@ -1,0 +1,1 @@
+"""A backlog of cases from another system: a file is read and checked whole, then appended in bulk."""
