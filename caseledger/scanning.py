@@ -6,10 +6,12 @@ While they start, this process is at work already.
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from multiprocessing.pool import AsyncResult, Pool
 
 from caseledger.log_sources import Envelopes, Source, kept_open
+from domain.errors import Unavailable
 from domain.ledger.verify_segment import Segment, Task, scan
 
 _QUEUED = 3
@@ -20,7 +22,11 @@ _KEPT = 64
 
 @contextmanager
 def scanned(source: Source, tasks: Sequence[Task], jobs: int) -> Iterator[Iterator[Segment]]:
-    """The segments of these tasks in order; processes and connections end with the block."""
+    """The segments of these tasks in order; processes and connections end with the block.
+
+    Raises:
+        Unavailable: one of the processes was ended before its work was done.
+    """
     size = tasks[-1].stop if tasks else 0
     with ExitStack() as stack:
         envelopes = stack.enter_context(kept_open(source))
@@ -29,8 +35,14 @@ def scanned(source: Source, tasks: Sequence[Task], jobs: int) -> Iterator[Iterat
         if others < 1:
             yield map(here.scan, tasks)
             return
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(others, _begin, (source, size)))
-        yield _shared(pool, others, here, tasks)
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(others, context, initializer=_begin, initargs=(source, size))
+        # Whoever has found what is wrong does not wait for the rest.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        try:
+            yield _shared(pool, others, here, tasks)
+        except BrokenProcessPool:
+            raise Unavailable("a process that was verifying was ended") from None
 
 
 class _Scanner:
@@ -42,24 +54,24 @@ class _Scanner:
         return scan(task, self._envelopes(task.start, task.stop, self._size))
 
 
-def _shared(pool: Pool, others: int, here: _Scanner, tasks: Sequence[Task]) -> Iterator[Segment]:
-    given: dict[int, AsyncResult[Segment]] = {}
+def _shared(pool: ProcessPoolExecutor, others: int, here: _Scanner, tasks: Sequence[Task]) -> Iterator[Segment]:
+    given: dict[int, Future[Segment]] = {}
     done: dict[int, Segment] = {}
     following = 0
     for wanted in range(len(tasks)):
         while wanted not in done:
-            busy = sum(not each.ready() for each in given.values())
+            busy = sum(not each.done() for each in given.values())
             # Towards the end no more than each can finish while the others are busy, too.
             left = (len(tasks) - following) // (others + 1)
             while following < len(tasks) and busy < max(1, min(_QUEUED, left)) * others and len(given) < _KEPT:
-                given[following] = pool.apply_async(_scan, (tasks[following],))
+                given[following] = pool.submit(_scan, tasks[following])
                 following, busy = following + 1, busy + 1
             mine = wanted not in given
-            if mine or (not given[wanted].ready() and following < len(tasks) and len(done) < _KEPT):
+            if mine or (not given[wanted].done() and following < len(tasks) and len(done) < _KEPT):
                 done[following] = here.scan(tasks[following])
                 following += 1
             else:
-                done[wanted] = given.pop(wanted).get()
+                done[wanted] = given.pop(wanted).result()
         yield done.pop(wanted)
 
 
@@ -77,7 +89,7 @@ class _Other:
 
     def scan(self, task: Task) -> Segment:
         if self._scanner is None:
-            # Not where the process begins: who fails there is begun anew without end, who fails here says why.
+            # Not where the process begins: who fails there ends without a word, who fails here says why.
             self._scanner = _Scanner(self._stack.enter_context(kept_open(self._source)), self._size)
         return self._scanner.scan(task)
 

@@ -1,5 +1,6 @@
 """Segments of a log, scanned by several processes."""
 
+import multiprocessing
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from caseledger.log_sources import DatabaseSource, DirectorySource
 from caseledger.scanning import scanned
-from domain.errors import DatabaseUnavailable
+from domain.errors import DatabaseUnavailable, Unavailable
 from domain.ledger import verify_log
 from domain.ledger.verify_log import LogVerification
 from domain.ledger.verify_segment import Task
@@ -48,6 +49,21 @@ def test_a_failure_is_found_in_whichever_process_meets_it(tmp_path: Path, monkey
     with scanned(DirectorySource(tmp_path), tasks, 2) as segments:
         failed = {number: each.failure for number, each in enumerate(segments) if each.failure is not None}
     assert {number: each.index for number, each in failed.items()} == {number: number * 2 for number in wrong}
+
+
+def test_a_process_that_is_killed_ends_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for what will never come."""
+    tasks = tasks_of(tmp_path, monkeypatch)
+
+    def scan_and_kill() -> None:
+        with scanned(DirectorySource(tmp_path), tasks, 2) as segments:
+            next(segments)
+            (other,) = multiprocessing.active_children()
+            other.kill()
+            list(segments)
+
+    with pytest.raises(Unavailable):
+        scan_and_kill()
 
 
 def test_a_source_that_does_not_answer_ends_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
