@@ -8,10 +8,10 @@ from psycopg_pool import ConnectionPool
 
 from api.clock import Instant, instant_or_none, micros
 from api.shown import Shown
-from application.jobs import queued
 from application.ledger.checkpoints import Checkpoints
-from application.monitor import MonitorState
-from application.witnessing import Condition
+from application.monitor.monitor import MonitorState
+from application.witness.witnessing import Condition
+from application.work.jobs import queued
 from domain.errors import CaseLedgerError
 from projections.follower import FollowerState
 

@@ -3,13 +3,13 @@
 from psycopg_pool import ConnectionPool
 
 from application.accesses import Accesses
-from application.cosignatures import Cosignatures
+from application.keys.service_keys import ServiceKeys
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.nodes import Nodes
 from application.ledger.recorder import EntryRow
 from application.ledger.store import Ledger
 from application.request import Request
-from application.service_keys import ServiceKeys
+from application.witness.cosignatures import Cosignatures
 from domain.ledger.bundle import Bundle, Disclosure, Manifest, Proof, TimeStamp, case_stream, key_stream, write
 from domain.ledger.origins import STREAM
 from domain.ledger.receipt import Receipt

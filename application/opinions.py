@@ -12,13 +12,13 @@ import msgspec
 from uuid_utils import uuid7
 
 from application.cases import Cases, LoadedCase, new_events
+from application.keys.signing_keys import SigningKeys
 from application.ledger.entries import Guard
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.store import Ledger
 from application.ledger.streams import ActorSigned, Loaded, NewEvent
 from application.outcome import Outcome, earlier_outcome, settled_outcome
 from application.request import Request
-from application.signing_keys import SigningKeys
 from application.specialists import Specialists
 from domain.case.actor import acting_id
 from domain.case.calendar import CALENDARS, Calendars

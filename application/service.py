@@ -5,16 +5,12 @@ from typing import Any
 import msgspec
 from psycopg_pool import ConnectionPool
 
-from application import post_quantum
 from application.accesses import Accesses
 from application.bundles import Bundles
 from application.cases import Cases
-from application.cosignatures import Cosignatures
-from application.derived import Derived
 from application.documents.documents import Documents
-from application.erasure import Erasures
-from application.holds import LegalHolds
-from application.imaging_checks import ImagingChecks
+from application.keys.service_keys import ServiceKeys
+from application.keys.signing_keys import SigningKeys
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.keks import Keks
@@ -25,7 +21,9 @@ from application.ledger.store import Ledger
 from application.log_accesses import LogAccesses
 from application.opinions import Opinions
 from application.pictures.pictures import Pictures
-from application.privacy import PrivacyRequests
+from application.privacy.erasure import Erasures
+from application.privacy.holds import LegalHolds
+from application.privacy.requests import PrivacyRequests
 from application.reading import Reading
 from application.records.blob_keys import BlobKeys, RecordSealer
 from application.records.intake import Intake
@@ -33,12 +31,14 @@ from application.records.quota import Limits
 from application.records.receiving import Receiving
 from application.records.resumable import Resumable
 from application.records.vault import Vault
-from application.room import Room
-from application.sandbox import Sandbox
-from application.service_keys import ServiceKeys
+from application.sandbox.room import Room
+from application.sandbox.sandbox import Sandbox
 from application.shares import Shares
-from application.signing_keys import SigningKeys
 from application.specialists import Specialists
+from application.witness import post_quantum
+from application.witness.cosignatures import Cosignatures
+from application.work.derived import Derived
+from application.work.imaging_checks import ImagingChecks
 from domain.ledger.cosignature_policy import Policy
 
 

@@ -7,9 +7,9 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from application.erasure import Clearing
-from application.fence import FenceFile
 from application.ledger.keyring import CACHE_S
+from application.privacy.erasure import Clearing
+from application.privacy.fence import FenceFile
 from application.service import Service
 from domain.errors import CaseLedgerError
 from projections.refold import refold

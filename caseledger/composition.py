@@ -21,16 +21,16 @@ from api.condition import Watched
 from api.streaming import Places
 from api.tokens import Tokens
 from api.views import Views
-from application import erased_again
-from application.fence import FenceFile, FenceWatch, reapply
 from application.ledger import keyfiles, origin_files
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.keylock import locker
 from application.ledger.pin import Pin
 from application.ledger.tiles import Tiler
-from application.monitor import Watch
-from application.monitoring import Monitor
+from application.monitor.monitor import Watch
+from application.monitor.monitoring import Monitor
+from application.privacy import erased_again
+from application.privacy.fence import FenceFile, FenceWatch, reapply
 from application.records.quota import GIB, Limits
 from application.records.stores import bucket, folder
 from application.records.tidying import Tidying

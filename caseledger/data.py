@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from application import post_quantum
 from application.ledger import keyfiles
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keylock import locker
+from application.witness import post_quantum
 from caseledger.settings import Settings
 from domain.errors import Misconfigured
 from domain.ledger.verify_trust import TrustedKeys, render_trusted_keys

@@ -7,11 +7,11 @@ from typing import Any
 
 from psycopg_pool import ConnectionPool
 
-from application.fence import FenceFile, reapply
 from application.ledger import keyfiles
 from application.ledger.keks import Keks
 from application.ledger.keylock import locker
 from application.ledger.keyring import Keyring
+from application.privacy.fence import FenceFile, reapply
 from caseledger import composition
 from caseledger.clearing import FENCE
 from caseledger.data import existing_keys

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 
 from application.ledger.pin import Pin
-from application.monitor import MonitorState, Watch
-from application.restorations import Restoration
+from application.monitor.monitor import MonitorState, Watch
+from application.monitor.restorations import Restoration
 from caseledger import own_log
 from caseledger.settings import Settings
 from caseledger.verify_command import read_keys

@@ -17,13 +17,13 @@ from typing import Any, get_args
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from application.fence import FenceFile, reapply
 from application.ledger import keyfiles, new_origin, origin_files
 from application.ledger.keks import Keks
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.keylock import Locker, locker
 from application.ledger.keyring import Keyring, kek_name
 from application.ledger.origin_files import Staged
+from application.privacy.fence import FenceFile, reapply
 from caseledger import composition
 from caseledger.clearing import FENCE
 from caseledger.composition import Urls

@@ -4,7 +4,7 @@ import time
 
 import httpx
 
-from application.witnessing import Reply, Send
+from application.witness.witnessing import Reply, Send
 from domain.errors import Unavailable
 
 MAX_REPLY_BYTES = 1024 * 1024

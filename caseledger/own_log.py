@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import msgspec
 from psycopg_pool import ConnectionPool
 
-from application.key_openings import key_openings
+from application.keys.key_openings import key_openings
 from application.ledger import keyfiles
 from application.ledger.appender import Appender
 from application.ledger.checkpoints import Checkpoints

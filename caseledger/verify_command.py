@@ -83,7 +83,7 @@ def _row(check: Check, width: int) -> str:
 def _stamp_judge(certificates: Path) -> Judge:
     """Judges time stamps; takes a library that the verifier does without otherwise. Raises: OSError, Misconfigured."""
     try:
-        from application.timestamps import MAX_CERTIFICATES_BYTES, read_authorities
+        from application.witness.timestamps import MAX_CERTIFICATES_BYTES, read_authorities
     except ModuleNotFoundError:
         raise Misconfigured("time stamps are judged with the package rfc3161-client, which is not installed") from None
     return read_authorities(read_limited(certificates, MAX_CERTIFICATES_BYTES + 1)).judge

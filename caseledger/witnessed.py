@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from application.rounds import Rounds
 from application.service import Service
-from application.timestamps import MAX_CERTIFICATES_BYTES, Authorities, read_authorities
-from application.witnessing import Stamping, Witnessing
+from application.witness.rounds import Rounds
+from application.witness.timestamps import MAX_CERTIFICATES_BYTES, Authorities, read_authorities
+from application.witness.witnessing import Stamping, Witnessing
 from caseledger.outgoing import sender
 from caseledger.settings import Settings
 from domain.errors import BadPublicKey, MalformedNote, Misconfigured

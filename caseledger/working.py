@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import structlog
 
-from application.automation import AutomationLoop
-from application.jobs import AFTER_A_RECORD, PREPARATION, TO_LOOK_AT, Workers
-from application.preparing import Preparing
-from application.sandbox import Sandbox
+from application.sandbox.sandbox import Sandbox
 from application.service import Service
+from application.work.automation import AutomationLoop
+from application.work.jobs import AFTER_A_RECORD, PREPARATION, TO_LOOK_AT, Workers
+from application.work.preparing import Preparing
 from domain.errors import CaseLedgerError
 
 log = structlog.get_logger(__name__)

@@ -13,9 +13,9 @@ import pydicom
 from obstore.store import LocalStore
 
 from application.cases import PatientInput
-from application.erasure import Clearing
 from application.outcome import Outcome
-from application.privacy import ErasureInput
+from application.privacy.erasure import Clearing
+from application.privacy.requests import ErasureInput
 from application.records.vault import Vault
 from application.service import Service, assemble
 from caseledger import signing

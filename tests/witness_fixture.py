@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from application import post_quantum
-from application.cosignatures import Cosignatures
-from application.witnessing import Reply, Witnessing
+from application.witness import post_quantum
+from application.witness.cosignatures import Cosignatures
+from application.witness.witnessing import Reply, Witnessing
 from caseledger.witness import keeper
 from caseledger.witness.keeper import Witness
 from domain.errors import Unavailable

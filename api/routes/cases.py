@@ -14,8 +14,8 @@ from api.routes.spec import READ, WRITE
 from api.showing import case_shown, trail_entry
 from api.shown import CaseShown, TrailShown
 from application.cases import PatientInput
-from application.jobs import given_up
 from application.records.requirements import sites
+from application.work.jobs import given_up
 from domain.case.commands import (
     AcknowledgeDisclaimer,
     AssignCoordinator,

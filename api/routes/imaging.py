@@ -9,7 +9,7 @@ from api.answers import Written, etag, on_case, written
 from api.ask import Ask, Asked
 from api.paths import Id
 from api.routes.spec import READ, WRITE
-from application.jobs import forget_failed
+from application.work.jobs import forget_failed
 from domain.case.commands import (
     AcceptLimitedImaging,
     AdviseRepeatImaging,

@@ -17,7 +17,7 @@ from api.ask import Asked, Http
 from api.clock import server_clock
 from api.condition import Readiness, Watched, metrics, readiness
 from api.routes.spec import PUBLIC_READ, READ
-from application.key_openings import key_openings
+from application.keys.key_openings import key_openings
 from application.ledger.tiles import Tiles
 from application.proofs import ConsistencyProof, InclusionProof, Proofs
 from application.service import Service

@@ -12,8 +12,8 @@ from api.clock import instant, instant_or_none
 from api.paths import Id
 from api.routes.spec import READ, WRITE
 from api.shown import ErasureRequestShown, ErasureStep, HoldShown, HoldsShown
-from application.holds import HoldInput, ReleaseInput
-from application.privacy import ErasureInput, RefusalInput, Story
+from application.privacy.holds import HoldInput, ReleaseInput
+from application.privacy.requests import ErasureInput, RefusalInput, Story
 from domain.case.calendar import utc_day
 from domain.case.commands import CloseCase
 from domain.errors import Refused

@@ -7,16 +7,16 @@ import msgspec
 
 from application.accesses import Accesses
 from application.cases import Cases
-from application.derived import Derived
 from application.documents.job import BYTES, Job
 from application.outcome import Outcome
 from application.records.blob_keys import BlobKeys
 from application.records.intake import read_manifest
 from application.records.vault import Vault
 from application.request import Request
-from application.room import Room
-from application.sandbox import Sandbox
+from application.sandbox.room import Room
+from application.sandbox.sandbox import Sandbox
 from application.standing import Standing
+from application.work.derived import Derived
 from domain.case.actor import require_coordinator
 from domain.case.commands import ClassifyRecord, ClassifyRecordInput
 from domain.case.events import Marker, RecordKind

@@ -1,7 +1,7 @@
 """The worker's task `document`: reads one file, whatever it is, and says what it was found to be.
 
-Runs in bounds (application/sandboxed.py), so a file that makes a reader loop or grow ends with its worker; nothing here
-needs to be trusted, and the parent checks the shape of what comes out.
+Runs in bounds (application/sandbox/worker.py), so a file that makes a reader loop or grow ends with its worker; nothing
+here needs to be trusted, and the parent checks the shape of what comes out.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from application.documents.pdf import read_pdf
 from application.documents.pictures import read_picture
 from application.documents.sniffing import CDA, FHIR, JSON, XML, structured
 from application.documents.texts import read_cda, read_fhir, read_text
-from application.sandboxed import Emit, Parts
+from application.sandbox.worker import Emit, Parts
 from domain.documents import DocumentFacts, DocumentFinding
 
 _ENDINGS: Final = {

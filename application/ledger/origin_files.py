@@ -18,10 +18,10 @@ from typing import Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from application import post_quantum
 from application.ledger.keyfiles import ORIGINS, PUBLIC, SWITCHED, SWITCHING, KeyFiles, flush, raw_public, write_private
 from application.ledger.keylock import MAX_FILE_BYTES, SECRET_BYTES, Locker
 from application.ledger.pin import Pin
+from application.witness import post_quantum
 from domain.errors import Misconfigured
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.statement import Origin

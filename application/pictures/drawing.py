@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from application.pictures.decoding import Decoded, Undrawable, decode, read
 from application.pictures.display import edges, reduced, shown, windows_of
 from application.pictures.plan import Sheet, Tile
-from application.sandboxed import Emit, Parts
+from application.sandbox.worker import Emit, Parts
 
 BOX: Final = 288
 """Pixels of a tile's side."""

@@ -8,7 +8,6 @@ import msgspec
 
 from application.accesses import Accesses
 from application.cases import Cases
-from application.derived import Derived
 from application.ledger.store import Ledger
 from application.pictures.drawing_result import Checked, checked_output
 from application.pictures.page import Facts, page
@@ -18,9 +17,10 @@ from application.records.intake import read_manifest
 from application.records.requirements import requirement
 from application.records.vault import Vault
 from application.request import Request
-from application.room import Room
-from application.sandbox import Answer, Death, Sandbox
+from application.sandbox.room import Room
+from application.sandbox.sandbox import Answer, Death, Sandbox
 from application.standing import Standing
+from application.work.derived import Derived
 from domain.case.access import require_whole
 from domain.case.events import ImagingChecked
 from domain.case.state import CaseState

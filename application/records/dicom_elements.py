@@ -37,7 +37,16 @@ ENCODINGS: Final = {
 }
 """Python's names of the character sets that stand alone, without escapes (PS3.3 C.12.1.1.2)."""
 
+SEQUENCES: Final = frozenset((
+    0x00081032, 0x00081110, 0x00081111, 0x00081115, 0x00081140, 0x00082112, 0x00082218, 0x00089124, 0x00101002,
+    0x00180012, 0x00189112, 0x00189114, 0x00189115, 0x00189117, 0x00189226, 0x00189304, 0x00189314, 0x00189329,
+    0x00209071, 0x00209111, 0x00209113, 0x00209116, 0x00289110, 0x00321064, 0x00400260, 0x00400275, 0x00400555,
+    0x0040A170, 0x00540012, 0x00540016, 0x00540022, 0x52009229, 0x52009230,
+))  # fmt: skip
+"""Sequences that the check reads, and others that often hold sequences; with implicit VR nothing in the file says so."""
+
 _CHARSET: Final = 0x00080005
+_DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _MOST_BYTES: Final = 1024 * 1024
 """Longer data sets hold too many elements to walk them twice if need be."""
 _MOST_DEPTH: Final = 16
@@ -121,14 +130,19 @@ def _elements(
             after = start + length
             if after > end:
                 raise _Unusual
+            if tag == _CHARSET and (vr not in ("CS", None) or not _is_plain(data[start:after])):
+                raise _Unusual
             if wanted is None or tag in wanted:
-                value = data[start:after]
-                if tag == _CHARSET and (vr not in ("CS", None) or not _is_plain(value)):
-                    raise _Unusual
-                found[tag] = Element(vr, value, implicit)
+                found[tag] = Element(vr, data[start:after], implicit)
         elif vr in ("SQ", None):
             inner, after = _sequence(data, start, end, implicit, True, depth + 1)
+            # Without a VR only a dictionary tells a sequence from a value, which ends at its first delimiter.
+            sure = vr == "SQ" or tag in SEQUENCES or (group & 1 and inner)
+            if not sure and data.find(_DELIMITER, start) != after - 8:
+                raise _Unusual
             if wanted is None or tag in wanted:
+                if not sure:
+                    raise _Unusual
                 found[tag] = Element("SQ", inner, implicit)
         else:
             raise _Unusual

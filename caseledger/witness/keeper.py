@@ -10,7 +10,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from application.post_quantum import make_seed, read_seed
+from application.witness.post_quantum import make_seed, read_seed
 from caseledger.witness.state import Latest, origin_hash
 from domain.errors import BadPublicKey, MalformedNote, Misconfigured
 from domain.ledger.cosignature import render_lines

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from application import jobs
+from application.work import jobs
 from tests.api.people import (
     COMPLIANCE,
     COORDINATOR,

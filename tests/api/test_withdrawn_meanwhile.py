@@ -11,7 +11,7 @@ import pytest
 from application import standing
 from application.cases import new_events
 from application.records.vault import Vault
-from application.sandbox import Answer
+from application.sandbox.sandbox import Answer
 from domain.access import AccessRecorded
 from domain.case.events import RecordQuarantined
 from tests.api.people import COORDINATOR, PATIENT, SURGEON, TECHNICIAN, Stage, problem

@@ -21,7 +21,7 @@ from application.ledger.entries import Append, SealedEntry, signatures
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.nodes import store_full_tiles
 from application.ledger.pin import Pin
-from application.monitor import Watch
+from application.monitor.monitor import Watch
 from caseledger import verify_log_command
 from caseledger.embedded_roles import SUPERUSER
 from caseledger.log_sources import DatabaseSource

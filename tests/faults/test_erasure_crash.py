@@ -8,9 +8,9 @@ import msgspec
 import psycopg
 import pytest
 
-from application.fence import FenceFile, reapply
 from application.ledger.keks import Keks
 from application.ledger.keyring import kek_name
+from application.privacy.fence import FenceFile, reapply
 from domain.errors import SubjectErased
 from domain.event import Erased
 from domain.ledger.verify import verify
@@ -32,10 +32,10 @@ BEFORE_THE_COMMIT = (
 AFTER_THE_COMMIT = (
     "application.ledger.batch:write:after:1",
     "application.ledger.checkpoints:Checkpoints.release:after:1",
-    "application.erasure:Erasures.execute:after:1",
-    "application.fence:FenceFile.add:before:1",
+    "application.privacy.erasure:Erasures.execute:after:1",
+    "application.privacy.fence:FenceFile.add:before:1",
     "os:write:before:1",
-    "application.fence:FenceFile.add:after:1",
+    "application.privacy.fence:FenceFile.add:after:1",
     "application.records.vault:Vault.delete_record:after:1",
     "obstore:delete:after:1",
     "caseledger.clearing:refold:before:1",
@@ -51,8 +51,8 @@ AFTER_THE_COMMIT = (
     "application.ledger.keks:Keks._shred_old:before:2",
     "os:fsync:before:7",
     "application.ledger.keks:Keks._shred_old:after:2",
-    "application.erasure:Clearing._complete:before:1",
-    "application.erasure:Clearing._complete:after:1",
+    "application.privacy.erasure:Clearing._complete:before:1",
+    "application.privacy.erasure:Clearing._complete:after:1",
 )
 
 

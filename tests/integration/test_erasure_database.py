@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from application.holds import HoldInput
 from application.ledger.entries import Append, Erase
-from application.privacy import new_event
+from application.privacy.holds import HoldInput
+from application.privacy.requests import new_event
 from domain.case.events import ContentErased
 from domain.errors import (
     DatabaseUnavailable,

@@ -7,11 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from application import fence
-from application.fence import FenceFile, FenceWatch, reapply
-from application.holds import HoldInput
 from application.ledger.keks import Keks
 from application.ledger.keyring import Keyring, kek_name
+from application.privacy import fence
+from application.privacy.fence import FenceFile, FenceWatch, reapply
+from application.privacy.holds import HoldInput
 from caseledger import cli
 from domain.errors import (
     PayloadAltered,

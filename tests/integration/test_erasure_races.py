@@ -8,11 +8,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from application import erasure
-from application.holds import HoldInput, ReleaseInput
 from application.ledger.entries import IdempotencyKey
 from application.ledger.keks import Keks
-from application.privacy import ErasureInput, RefusalInput, new_event
+from application.privacy import erasure
+from application.privacy.holds import HoldInput, ReleaseInput
+from application.privacy.requests import ErasureInput, RefusalInput, new_event
 from application.request import idempotency_key
 from domain.errors import (
     AlreadyDone,

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from application.fence import FenceFile
+from application.privacy.fence import FenceFile
 from caseledger import composition
 from caseledger.clearing import FENCE, ClearingLoop, clearing
 from caseledger.composition import Urls, opened, serving

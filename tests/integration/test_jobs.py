@@ -16,14 +16,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from application import jobs
-from application.automation import Automation, AutomationLoop, advance
 from application.cases import LoadedCase
-from application.imaging_checks import ImagingChecks
-from application.jobs import AFTER_A_RECORD, IMAGING_CHECK, Workers
 from application.outcome import Outcome
 from application.request import Request
 from application.service import Service
+from application.work import jobs
+from application.work.automation import Automation, AutomationLoop, advance
+from application.work.imaging_checks import ImagingChecks
+from application.work.jobs import AFTER_A_RECORD, IMAGING_CHECK, Workers
 from caseledger import composition
 from caseledger.settings import read
 from domain.case.actor import SERVICE
@@ -379,7 +379,7 @@ def test_another_patients_images_stop_and_a_release_checks_them_again(database: 
     walk.upload(CT, check=False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
-            "application.imaging_checks.identity_of",
+            "application.work.imaging_checks.identity_of",
             lambda patient: named("Somebody Else"),
         )
         service.imaging_checks.run(request("service", SERVICE.id), walk.case)

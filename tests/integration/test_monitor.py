@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from application import monitor as watching
 from application.ledger import keyfiles
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.pin import Pin
-from application.monitor import MonitorState, Watch
-from application.monitoring import Monitor
+from application.monitor import monitor as watching
+from application.monitor.monitor import MonitorState, Watch
+from application.monitor.monitoring import Monitor
 from caseledger import monitor_command
 from domain.ledger.checkpoint import Checkpoint, read_unverified, sign
 from domain.ledger.note import ED25519, Note, NoteSignature, VerifierKey

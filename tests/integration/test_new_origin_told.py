@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from application import post_quantum
-from application.cosignatures import Cosignatures
-from application.fence import FenceFile
-from application.monitor import Watch
-from application.witnessing import Witnessing
+from application.monitor.monitor import Watch
+from application.privacy.fence import FenceFile
+from application.witness import post_quantum
+from application.witness.cosignatures import Cosignatures
+from application.witness.witnessing import Witnessing
 from caseledger import cli, composition, new_origin_command
 from caseledger.clearing import FENCE
 from caseledger.settings import Settings

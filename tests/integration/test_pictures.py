@@ -19,9 +19,9 @@ from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
-from application import sandbox as sandboxing
 from application.pictures.pictures import PictureIndex, Pictures
-from application.sandbox import Limits, Sandbox
+from application.sandbox import sandbox as sandboxing
+from application.sandbox.sandbox import Limits, Sandbox
 from application.service import Service
 from domain.case import commands as c
 from domain.errors import BlobAltered, NotFound, Undecodable, WrongPhase, WrongRole
@@ -300,7 +300,7 @@ def test_a_worker_inherits_nothing(walk: Walk, strike: Callable[..., None], monk
 CONFINED = """
 import os, resource, socket, sys
 sys.path.insert(0, sys.argv[1])
-from application.sandboxed import confine
+from application.sandbox.worker import confine
 confine(400 * 2**20, 1)
 try:
     bytearray(600 * 2**20)

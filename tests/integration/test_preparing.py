@@ -7,12 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from application import jobs
-from application.automation import advance
-from application.jobs import CHECK, PREPARATION, TO_LOOK_AT, Workers
-from application.preparing import Preparing
-from application.sandbox import Limits, Sandbox
+from application.sandbox.sandbox import Limits, Sandbox
 from application.service import Service
+from application.work import jobs
+from application.work.automation import advance
+from application.work.jobs import CHECK, PREPARATION, TO_LOOK_AT, Workers
+from application.work.preparing import Preparing
 from caseledger.working import working
 from domain.case.actor import SERVICE
 from domain.case.commands import ReleaseRecord
@@ -81,7 +81,7 @@ def test_what_is_in_quarantine_is_not_drawn_before_its_release(
     """Nobody may look at it, so nothing is made to look at."""
     walk = gathering(service)
     walk.upload(CT, check=False)
-    monkeypatch.setattr("application.imaging_checks.identity_of", lambda patient: named("Somebody Else"))
+    monkeypatch.setattr("application.work.imaging_checks.identity_of", lambda patient: named("Somebody Else"))
     service.imaging_checks.run(request("service", SERVICE.id), walk.case)
     preparing(service).run(request("service", SERVICE.id), walk.case)
     assert rows(database, MADE) == []

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from application import post_quantum
-from application.cosignatures import Cosignatures
-from application.timestamps import Authorities, ask, read_authorities
-from application.witnessing import Reply, Stamping, Witnessing
+from application.witness import post_quantum
+from application.witness.cosignatures import Cosignatures
+from application.witness.timestamps import Authorities, ask, read_authorities
+from application.witness.witnessing import Reply, Stamping, Witnessing
 from domain.errors import Misconfigured, TimeStampInvalid, Unavailable
 from domain.ledger import bundle
 from domain.ledger.cosignature import released

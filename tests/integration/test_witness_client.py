@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from application import post_quantum, witnessing
-from application.cosignatures import Cosignatures
 from application.ledger.keylock import PLAIN, Passphrase, is_locked
 from application.ledger.nodes import store_full_tiles
-from application.rounds import Rounds
-from application.witnessing import Reply, Witnessing
+from application.witness import post_quantum, witnessing
+from application.witness.cosignatures import Cosignatures
+from application.witness.rounds import Rounds
+from application.witness.witnessing import Reply, Witnessing
 from caseledger.outgoing import sender
 from caseledger.witness import keeper
 from caseledger.witness.keeper import Witness

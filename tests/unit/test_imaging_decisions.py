@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from application.imaging_checks import advice, valid_until
+from application.work.imaging_checks import advice, valid_until
 from domain.case import commands as c
 from domain.case import events as e
 from domain.case.actor import SERVICE, Actor

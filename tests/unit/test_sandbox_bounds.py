@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from application import no_network
-from application.bounds import Bounds
-from application.sandbox import Sandbox
+from application.sandbox import no_network
+from application.sandbox.bounds import Bounds
+from application.sandbox.sandbox import Sandbox
 
-ROOT = Path(no_network.__file__).resolve().parents[1]
+ROOT = Path(no_network.__file__).resolve().parents[2]
 
 TRY = """
 import ctypes, errno, socket, sys
 sys.path.insert(0, sys.argv[1])
-from application import no_network
+from application.sandbox import no_network
 if sys.argv[2] == "no namespaces":
     no_network._NEW_USER_AND_NETWORK = -1  # as where an ordinary user may have none: unshare fails
 no_network.give_up_network()
@@ -97,7 +97,7 @@ def _runs(lines: list[bytes], architecture: int, number: int) -> int:
 FILES = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from application.sandboxed import confine
+from application.sandbox.worker import confine
 secret = sys.argv[2]
 assert open(secret).read() == "a key"
 confine(2 * 2**30, 10)

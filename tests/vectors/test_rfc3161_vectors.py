@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from application.timestamps import Authorities, read_authorities
+from application.witness.timestamps import Authorities, read_authorities
 from domain.errors import TimeStampInvalid
 from tests.shared import shared
 

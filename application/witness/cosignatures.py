@@ -8,7 +8,7 @@ import psycopg
 
 from application import sql
 from application.ledger.checkpoints import Checkpoints
-from application.post_quantum import PostQuantum
+from application.witness.post_quantum import PostQuantum
 from domain.errors import EntryNotFound, Misconfigured
 from domain.ledger.cosignature import Cosignature, extended
 from domain.ledger.cosignature_policy import Policy

@@ -25,8 +25,6 @@ from psycopg_pool import ConnectionPool
 
 from application import sql
 from application.cases import Cases, LoadedCase
-from application.fence import FenceFile, of_request
-from application.holds import LegalHolds
 from application.ledger.entries import Erase, Guard
 from application.ledger.keks import Keks
 from application.ledger.keyring import CACHE_S, Keyring
@@ -34,7 +32,9 @@ from application.ledger.recorder import EntryRow
 from application.ledger.store import Ledger
 from application.ledger.streams import Act, Loaded
 from application.outcome import Outcome, earlier_outcome, settled_outcome
-from application.privacy import PrivacyRequests, new_event
+from application.privacy.fence import FenceFile, of_request
+from application.privacy.holds import LegalHolds
+from application.privacy.requests import PrivacyRequests, new_event
 from application.records.vault import Vault
 from application.request import PURPOSE, Request
 from domain import privacy

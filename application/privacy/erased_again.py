@@ -15,7 +15,7 @@ from application import sql
 from application.cases import Cases
 from application.ledger.store import Ledger
 from application.ledger.streams import Act
-from application.privacy import new_event
+from application.privacy.requests import new_event
 from application.request import PURPOSE
 from domain.case.actor import SERVICE
 from domain.case.events import ContentErased

@@ -6,7 +6,7 @@ import time
 import psycopg
 import structlog
 
-from application.monitor import MonitorState, Watch
+from application.monitor.monitor import MonitorState, Watch
 
 POLL_S = 1.0
 REST = 9.0

@@ -1,15 +1,15 @@
-"""Privacy requests: asked for, decided on, told about. Carrying one out is `application.erasure`."""
+"""Privacy requests: asked for, decided on, told about. Carrying one out is `application.privacy.erasure`."""
 
 import msgspec
 from uuid_utils import uuid7
 
 from application.accesses import Accesses
 from application.cases import Cases, LoadedCase
-from application.holds import LegalHolds
 from application.ledger.entries import Guard
 from application.ledger.store import Ledger
 from application.ledger.streams import Loaded, LoggedEvent, NewEvent
 from application.outcome import Outcome, earlier_outcome, settled_outcome
+from application.privacy.holds import LegalHolds
 from application.request import Request
 from domain import privacy
 from domain.access import Basis

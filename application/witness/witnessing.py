@@ -15,9 +15,9 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from application.cosignatures import Cosignatures, Standing
 from application.ledger.nodes import Nodes
-from application.timestamps import REQUEST_TYPE, Authorities, ask
+from application.witness.cosignatures import Cosignatures, Standing
+from application.witness.timestamps import REQUEST_TYPE, Authorities, ask
 from domain.errors import CaseLedgerError, EntryNotFound, IntegrityFailure, MalformedNote, SplitView, Unavailable
 from domain.ledger.checkpoint import Checkpoint
 from domain.ledger.cosignature import Cosignature, cosignatures, parse_lines, released

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from application.no_files import Files, files
-from application.no_network import Network, network
+from application.sandbox.no_files import Files, files
+from application.sandbox.no_network import Network, network
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

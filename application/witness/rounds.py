@@ -5,7 +5,7 @@ import traceback
 
 import structlog
 
-from application.witnessing import Condition, Witnessing
+from application.witness.witnessing import Condition, Witnessing
 
 log = structlog.get_logger(__name__)
 

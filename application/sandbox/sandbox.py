@@ -2,7 +2,7 @@
 
 Each run starts a fresh interpreter (no fork of this process, whose memory holds keys) with an environment of four
 variables, no descriptor but its three pipes, and bounds that it puts on itself before it reads a byte
-(application/sandboxed.py). Content goes in and results come out over pipes; nothing is ever written to a disk. The
+(application/sandbox/worker.py). Content goes in and results come out over pipes; nothing is ever written to a disk. The
 parent kills it by the clock on the wall, and believes nothing that it says: lengths are bounded here.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from application.bounds import Bounds
+from application.sandbox.bounds import Bounds
 from domain.errors import Unavailable
 
 Task = Literal["sheet", "document", "bounds"]
@@ -33,8 +33,8 @@ PART: Final = struct.Struct(">Q")
 FRAME: Final = struct.Struct(">cI")
 OUT_OF_MEMORY: Final = 12
 
-_ROOT: Final = str(Path(__file__).resolve().parents[1])
-_PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from application.sandboxed import main; main()"
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+_PROGRAM: Final = "import sys; sys.path.insert(0, sys.argv[1]); from application.sandbox.worker import main; main()"
 # One thread: a pool of them costs address space, and the worker may start none.
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TZ": "UTC"}
 

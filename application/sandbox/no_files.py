@@ -62,7 +62,7 @@ def files() -> Files:
 
 def _program() -> set[str]:
     """Directories of interpreter, packages and shared libraries. What is imported late is read from there."""
-    ours = Path(__file__).resolve().parents[1]
+    ours = Path(__file__).resolve().parents[2]
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return {*places, *_LIBRARIES, str(ours / "application"), str(ours / "domain")}
 

@@ -18,9 +18,9 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from psycopg import Connection, connect
 
-from application.automation import Automation
 from application.outcome import Outcome
 from application.request import Request
+from application.work.automation import Automation
 from domain.case.actor import SERVICE
 from domain.errors import CaseLedgerError, CaseNotFound, IntegrityFailure, Refused, SubjectErased
 

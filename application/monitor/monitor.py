@@ -20,7 +20,7 @@ import structlog
 from application import sql
 from application.ledger.entries import signatures
 from application.ledger.nodes import Nodes, differing_tile, no_levels
-from application.restorations import Restoration, can_judge, origin_at, restorations
+from application.monitor.restorations import Restoration, can_judge, origin_at, restorations
 from domain.errors import CaseLedgerError
 from domain.ledger.checkpoint import Checkpoint, open_checkpoint, read_unverified, verifier_keys
 from domain.ledger.dsse import render

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
-from application.no_files import give_up_files
-from application.no_network import give_up_network
-from application.sandbox import FRAME, OUT_OF_MEMORY, PART
+from application.sandbox.no_files import give_up_files
+from application.sandbox.no_network import give_up_network
+from application.sandbox.sandbox import FRAME, OUT_OF_MEMORY, PART
 
 _TASKS: Final = {
     "sheet": "application.pictures.drawing",
     "document": "application.documents.inspecting",
-    "bounds": "application.bounds",
+    "bounds": "application.sandbox.bounds",
 }
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _SIGKILL: Final = 9

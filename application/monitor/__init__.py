@@ -1,0 +1,1 @@
+"""Watching the log for what contradicts itself or the pin."""

@@ -1,0 +1,1 @@
+"""Requests for erasure, holds, and the destruction of what they name."""
