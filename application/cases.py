@@ -21,7 +21,7 @@ from domain.case.evolve import evolve
 from domain.case.state import CaseState
 from domain.errors import CaseLedgerError, CaseNotFound, UploadNotFound, WrongRole
 from domain.event import Event, Meta, register
-from domain.patient import PatientRegistered
+from domain.patient import PatientRegistered, check_birth
 from domain.values import Day, Identifier, Line
 
 S = TypeVar("S")
@@ -152,11 +152,13 @@ def opening(
 
     Raises:
         WrongRole: neither a patient nor a coordinator, or a coordinator who does not say whose case it is.
+        MalformedBody: the patient's day of birth is none.
         CaseLedgerError: whatever else a decision refuses with.
     """
     account = request.id if request.role == "patient" else patient.account
     if account is None:
         raise WrongRole("a coordinator who opens a case names the patient's account")
+    check_birth(patient.born_on, request.now)
     case_id, patient_id = str(uuid7()), str(uuid7())
     registered = PatientRegistered(
         patient=f"patient-{patient_id}", account=account, name=patient.name, born_on=patient.born_on

@@ -287,7 +287,7 @@ def _demo_data(given: argparse.Namespace) -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    from caseledger import demo
+    from caseledger.demo import demo
 
     return demo.run(given.data, keep=given.keep)
 

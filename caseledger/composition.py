@@ -39,8 +39,8 @@ from application.service import Service, assemble
 from caseledger import witnessed
 from caseledger.clearing import FENCE, ClearingLoop, clearing
 from caseledger.data import data_directory
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE
 from caseledger.settings import Settings
 from caseledger.working import working
 from domain.errors import DatabaseUnavailable, Misconfigured, Unavailable, WrongOrigin

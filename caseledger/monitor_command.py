@@ -11,7 +11,7 @@ import psycopg
 from application.ledger.pin import Pin
 from application.monitor.monitor import MonitorState, Watch
 from application.monitor.restorations import Restoration
-from caseledger import own_log
+from caseledger.log import own as own_log
 from caseledger.settings import Settings
 from caseledger.verify_command import read_keys
 from domain.errors import DatabaseUnavailable, Misconfigured

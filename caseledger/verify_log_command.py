@@ -9,8 +9,8 @@ from typing import TextIO
 
 import msgspec
 
-from caseledger.log_sources import DatabaseSource, DirectorySource, HttpSource, Source, envelopes_at, tiles_at
-from caseledger.scanning import scanned
+from caseledger.log.scanning import scanned
+from caseledger.log.sources import DatabaseSource, DirectorySource, HttpSource, Source, envelopes_at, tiles_at
 from caseledger.verify_command import NOT_VERIFIED, UNUSABLE, VERIFIED, human, read_keys, read_limited
 from domain.errors import CaseLedgerError, InvalidInput
 from domain.ledger.checkpoint import read_unverified
@@ -122,7 +122,7 @@ def choose(database: str | None, tiles: str | None, token: Path | None, wanted: 
     if tiles is not None:
         bearer = None if token is None else read_limited(token, MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
         return run(tiles_at(tiles, bearer), wanted)
-    from caseledger import own_log
+    from caseledger.log import own as own_log
 
     with own_log.place(database) as own:
         return run(DatabaseSource(own.url), wanted, openings=own.openings)

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from domain.case.calendar import DAY, end_of
+from domain.errors import MalformedBody
 from domain.event import Event, register
 from domain.values import Day, Identifier, Line
 
@@ -14,6 +16,21 @@ class PatientRegistered(Event, frozen=True, kw_only=True):
     account: Identifier
     name: Line
     born_on: Day
+
+
+def check_birth(born_on: str, now: int) -> None:
+    """Hold a day of birth against the calendar; `now` in microseconds.
+
+    Raises:
+        MalformedBody: there is no such day, or it is still to come.
+    """
+    try:
+        ends = end_of(born_on)
+    except MalformedBody:
+        raise MalformedBody("patient.born_on: there is no such day") from None
+    # It may be tomorrow already where the patient is.
+    if ends > now + 2 * DAY:
+        raise MalformedBody("patient.born_on: is in the future")
 
 
 def likenesses(account: str, name: str, born_on: str) -> tuple[str, str]:

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE, SUPERUSER
 from migrations import runner
 
 COUNTED = "counted: "

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from caseledger import verify_log_command
-from caseledger.log_sources import DirectorySource
+from caseledger.log.sources import DirectorySource
 from caseledger.verify_log_command import Wanted
 from domain.event import encode, register
 from domain.ledger import bundle

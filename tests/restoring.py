@@ -4,7 +4,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from caseledger.embedded_roles import OWNER, SERVICE
+from caseledger.embedded.roles import OWNER, SERVICE
 from tests.conftest import Database
 
 

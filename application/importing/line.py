@@ -66,7 +66,7 @@ def opening_of(line: CaseLine, number: int, file_sha256: str, request: Request) 
 
 
 def _check_days(line: CaseLine, now: int) -> None:
-    days = {"patient.born_on": line.patient.born_on, "opened_on": line.opened_on}
+    days = {"opened_on": line.opened_on}
     if line.original_verdict is not None:
         days["original_verdict.decided_on"] = line.original_verdict.decided_on
     for field, day in days.items():
@@ -76,10 +76,8 @@ def _check_days(line: CaseLine, now: int) -> None:
             starts = _start(day)
         except MalformedBody:
             raise MalformedBody(f"{field}: there is no such day") from None
-        # It may be tomorrow already where the line was written; but what stands as `occurred_at` has happened here. Of
-        # the verdict's day the decision knows.
-        latest = {"opened_on": now, "patient.born_on": now + calendar.DAY}.get(field)
-        if latest is not None and starts > latest:
+        # What stands as `occurred_at` has happened. Of the verdict's day the decision knows.
+        if field == "opened_on" and starts > now:
             raise MalformedBody(f"{field}: is in the future")
         if field == "opened_on" and starts < 0:
             raise MalformedBody(f"{field}: is before 1970")

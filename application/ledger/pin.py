@@ -11,7 +11,7 @@ import fcntl
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -149,7 +149,9 @@ class Pin:
                 self._close = weakref.finalize(self, os.close, self._file)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             found = os.fstat(self._file)
-            if found.st_nlink:
-                return self._file, found.st_size
+            # One that was moved away is still a file; who starts next looks at the one of this name.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(found, self._path.stat()):
+                    return self._file, found.st_size
             self._file = None
             self._close()

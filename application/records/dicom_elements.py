@@ -43,7 +43,7 @@ SEQUENCES: Final = frozenset((
     0x00209071, 0x00209111, 0x00209113, 0x00209116, 0x00289110, 0x00321064, 0x00400260, 0x00400275, 0x00400555,
     0x0040A170, 0x00540012, 0x00540016, 0x00540022, 0x52009229, 0x52009230,
 ))  # fmt: skip
-"""Sequences that the check reads, and others that often hold sequences; with implicit VR nothing in the file says so."""
+"""Sequences that the check reads, and others that often hold some; with implicit VR no file says what is one."""
 
 _CHARSET: Final = 0x00080005
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
@@ -134,7 +134,7 @@ def _elements(
                 raise _Unusual
             if wanted is None or tag in wanted:
                 found[tag] = Element(vr, data[start:after], implicit)
-        elif vr in ("SQ", None):
+        elif vr in ("SQ", None) and tag != _CHARSET:
             inner, after = _sequence(data, start, end, implicit, True, depth + 1)
             # Without a VR only a dictionary tells a sequence from a value, which ends at its first delimiter.
             sure = vr == "SQ" or tag in SEQUENCES or (group & 1 and inner)
@@ -168,8 +168,8 @@ def _sequence(
         elements, at = _elements(data, at, stop, implicit, None, depth + 1)
         found.append(elements)
         if length == UNDEFINED:
-            group, number, _ = _implicit(data, at)
-            if group << 16 | number != _ITEM_END:
+            group, number, length = _implicit(data, at)
+            if group << 16 | number != _ITEM_END or length:
                 raise _Unusual
             at += 8
         elif at != stop:

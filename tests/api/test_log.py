@@ -15,7 +15,7 @@ from api.condition import Watched
 from api.tokens import Tokens
 from application.monitor.monitor import Finding, MonitorState
 from caseledger import verify_log_command
-from caseledger.log_sources import HttpSource
+from caseledger.log.sources import HttpSource
 from caseledger.verify_log_command import Wanted
 from domain.ledger import tlog_proof
 from domain.ledger.tile import read_entries, read_hashes

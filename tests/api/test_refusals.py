@@ -49,6 +49,8 @@ def with_patient(**changes: Any) -> bytes:
         (with_patient(name=7), 400, "malformed-body", "/patient/name"),
         (with_patient(name=""), 400, "malformed-body", "/patient/name"),
         (with_patient(born_on="Markerwoman"), 400, "malformed-body", "/patient/born_on"),
+        (with_patient(born_on="1961-02-30"), 400, "malformed-body", None),
+        (with_patient(born_on="2999-01-01"), 400, "malformed-body", None),
         (with_patient(name="Ada\u0000Markerwoman"), 422, "control-character", "/patient/name"),
         (with_patient(name="Ada\nMarkerwoman"), 422, "control-character", "/patient/name"),
         (with_patient(name="Markerwoman" * 100), 413, "too-large", "/patient/name"),

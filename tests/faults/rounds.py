@@ -23,8 +23,8 @@ from typing import Any
 import msgspec
 import psycopg
 
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE, SUPERUSER
 from domain.errors import CaseLedgerError, DatabaseUnavailable
 from migrations import runner
 from tests.faults.acknowledged import PATIENCE_S, Held, Written, keyed

@@ -23,9 +23,9 @@ from application.ledger.nodes import store_full_tiles
 from application.ledger.pin import Pin
 from application.monitor.monitor import Watch
 from caseledger import verify_log_command
-from caseledger.embedded_roles import SUPERUSER
-from caseledger.log_sources import DatabaseSource
-from caseledger.own_log import Place
+from caseledger.embedded.roles import SUPERUSER
+from caseledger.log.own import Place
+from caseledger.log.sources import DatabaseSource
 from domain.errors import CaseLedgerError
 from domain.ledger import verify as bundles
 from domain.ledger.checkpoint import Checkpoint, open_checkpoint, sign, verifier_keys

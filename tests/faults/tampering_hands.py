@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from caseledger.log_sources import DatabaseSource
+from caseledger.log.sources import DatabaseSource
 from domain.ledger.statement import Statement
 from tests.faults.tampering import Copy
 from tests.ledger_fixture import open_ledger

@@ -9,9 +9,9 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
-from caseledger.log_sources import DatabaseSource
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE, SUPERUSER
+from caseledger.log.sources import DatabaseSource
 from domain.ledger.verify_trust import render_trusted_keys
 from projections import schema
 from projections.follower import Followers

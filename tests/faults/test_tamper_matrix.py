@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caseledger.embedded import EmbeddedPostgres
+from caseledger.embedded.embedded import EmbeddedPostgres
 from tests.faults.tampering import Copy, Found, copy_of
 from tests.faults.tampering_rows import LOCAL, MATRIX, NAMES, Tampering
 from tests.faults.tampering_scene import Scene, scene

@@ -11,7 +11,7 @@ from benchmarks.ground import Ground
 from benchmarks.model import Absent, Benchmark, Pair, Row, absent, measure
 from benchmarks.rows import BENCHMARKS
 from benchmarks.table import README, SECTION, markdown, text
-from caseledger.embedded import EmbeddedPostgres
+from caseledger.embedded.embedded import EmbeddedPostgres
 from tests.shared import shared
 
 

@@ -19,8 +19,8 @@ import pytest
 
 from caseledger import cli, composition, logs, replay_command
 from caseledger.data import existing_keys
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER
 from caseledger.settings import read
 from domain.ledger.verify_trust import parse_trusted_keys
 from tests.conftest import Database, scratch

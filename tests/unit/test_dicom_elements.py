@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from application.records import dicom, dicom_elements
@@ -91,6 +92,35 @@ def nested(depth: int) -> bytes:
     return item(element(0x00081140, b"SQ", nested(depth - 1), UNDEFINED)) + END if depth else END
 
 
+def implicit(tag: int, value: bytes, length: int = UNDEFINED) -> bytes:
+    """An element without a VR."""
+    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length) + value
+
+
+def test_a_value_without_vr_is_no_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With implicit VR a value of undefined length ends at its first delimiter, whatever seems to nest in it."""
+    inner = item(implicit(0x00081199, END))
+    hidden = implicit(0x00100010, b"HIDDEN", 6)
+    values = (0x00080070, 0x00080060, 0x00181120, 0x00080005, 0x00081199)
+    for tag in values:
+        content = b"".join((implicit(0x00080018, b"1.23", 4), implicit(tag, inner + END), hidden))
+        whole = bytes(128) + b"DICM" + content
+        ours = told(whole)
+        with monkeypatch.context() as patch:
+            patch.setattr(dicom, "data_set", lambda *given: None)
+            patch.setattr(dicom_elements, "items", lambda *given: None)
+            assert told(whole) == ours, hex(tag)
+
+
+def test_a_sequence_without_vr_is_walked() -> None:
+    """What is known to be a sequence, or is private and has items, is walked with implicit VR; so is a flat one."""
+    nested = item(implicit(0x00081140, item(b"") + END)) + END
+    for tag in (0x00400275, 0x52009230, 0x00091001):
+        assert dicom_elements.data_set(implicit(tag, nested), 0, True, TAGS) is not None
+    assert dicom_elements.data_set(implicit(0x00081199, item(b"") + END), 0, True, TAGS) is not None
+    assert dicom_elements.data_set(implicit(0x00081199, nested), 0, True, TAGS) is None
+
+
 @pytest.mark.parametrize(
     "usual",
     [
@@ -115,12 +145,15 @@ def test_what_is_usual_is_walked(usual: bytes) -> None:
         MODALITY + b"\x08\0",
         element(0x00080005, b"CS", b"ISO 2022 IR 87"),
         element(0x00080005, b"OB", b"ISO_IR 100"),
+        element(0x00080005, b"SQ", END, UNDEFINED),
+        sequence(item(element(0x00080005, b"CS", b"ISO 2022 IR 87")) + END),
         sequence(item(MODALITY)),
         sequence(item(MODALITY, tag=0x00080060) + END),
         sequence(item(MODALITY, length=len(MODALITY) + 100) + END),
         sequence(item(MODALITY, length=len(MODALITY) - 1) + END),
         sequence(item(MODALITY + ITEM_END) + END),
         sequence(item(MODALITY + END, length=UNDEFINED)),
+        sequence(item(MODALITY + item(b"", 0xFFFEE00D, length=0x424F), length=UNDEFINED) + END),
         sequence(item(MODALITY) + END, vr=b"OB"),
         sequence(item(MODALITY) + END, vr=b"UN"),
         sequence(item(struct.pack("<HHI", 8, 0x60, 2) + b"CT") + END),
@@ -139,6 +172,7 @@ def test_the_tables_are_pydicoms() -> None:
     assert set(dicom_elements.VRS.values()) == {each.value for each in STANDARD_VR}
     assert {each.decode() for each in dicom_elements.LONG_VRS} == {each.value for each in EXPLICIT_VR_LENGTH_32}
     assert dicom_elements.ENCODINGS.items() <= python_encoding.items()
+    assert {dictionary_VR(tag) for tag in dicom_elements.SEQUENCES} == {"SQ"}
 
 
 def test_an_ordinary_file_is_read_without_pydicom() -> None:

@@ -128,6 +128,15 @@ def test_file_that_is_put_in_its_place(pin: Pin, path: Path) -> None:
     assert Pin(path, KEY).read() == checkpoint(4)
 
 
+def test_file_that_was_moved_away_is_not_written(pin: Pin, path: Path) -> None:
+    """A pin that somebody set aside while it was in use is not it any more; what is released is pinned in its place."""
+    pin.advance(note(3))
+    path.rename(path.with_name("aside"))
+    pin.advance(note(4))
+    assert Pin(path, KEY).read() == checkpoint(4)
+    assert Pin(path.with_name("aside"), KEY).read() == checkpoint(3)
+
+
 def test_open_file_goes_with_its_pin(path: Path) -> None:
     """A pin that nobody holds any more leaves no open file behind."""
     open_files = len(list(Path("/proc/self/fd").iterdir()))

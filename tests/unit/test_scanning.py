@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from caseledger.log_sources import DatabaseSource, DirectorySource
-from caseledger.scanning import scanned
+from caseledger.log.scanning import scanned
+from caseledger.log.sources import DatabaseSource, DirectorySource
 from domain.errors import DatabaseUnavailable, Unavailable
 from domain.ledger import verify_log
 from domain.ledger.verify_log import LogVerification

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from caseledger import verify_log_command
-from caseledger.log_sources import DirectorySource, HttpSource, tiles_at
+from caseledger.log.sources import DirectorySource, HttpSource, tiles_at
 from caseledger.verify_log_command import Wanted
 from domain.errors import EntryAltered, InvalidInput, MalformedBundle, NotFound
 from domain.ledger import verify_log

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from caseledger import verify_log_command
-from caseledger.log_sources import DirectorySource
+from caseledger.log.sources import DirectorySource
 from caseledger.verify_log_command import Wanted
 from domain.ledger import verify_log
 from domain.ledger.cosignature import extended

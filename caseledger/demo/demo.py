@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
-from caseledger import demo_texts as texts
-from caseledger.demo_client import TIMEOUT_S, Person
-from caseledger.demo_proof import prove, trail_table
-from caseledger.demo_stage import Stage, scratch, served
-from caseledger.demo_story import Cast, Story
+from caseledger.demo import texts
+from caseledger.demo.client import TIMEOUT_S, Person
+from caseledger.demo.proof import prove, trail_table
+from caseledger.demo.stage import Stage, scratch, served
+from caseledger.demo.story import Cast, Story
 from domain.errors import CaseLedgerError, Misconfigured
 from domain.ledger.verify_trust import TrustedKeys, parse_trusted_keys
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from caseledger.embedded_place import Place, ServerUser, ensure_directory, write_file
-from caseledger.embedded_roles import ROLES
+from caseledger.embedded.place import Place, ServerUser, ensure_directory, write_file
+from caseledger.embedded.roles import ROLES
 from domain.errors import Misconfigured
 
 FIXED = {

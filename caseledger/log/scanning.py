@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 
-from caseledger.log_sources import Envelopes, Source, kept_open
+from caseledger.log.sources import Envelopes, Source, kept_open
 from domain.errors import Unavailable
 from domain.ledger.verify_segment import Segment, Task, scan
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from caseledger.embedded_place import Place, ServerUser, succeeds
+from caseledger.embedded.place import Place, ServerUser, succeeds
 from domain.errors import Misconfigured
 
 MAJOR = 18

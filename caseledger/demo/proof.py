@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from caseledger.demo_client import Person
-from caseledger.demo_stage import Ran, Stage, elsewhere, ran
+from caseledger.demo.client import Person
+from caseledger.demo.stage import Ran, Stage, elsewhere, ran
 from domain.errors import CaseLedgerError
 from domain.ledger import bundle as bundles
 

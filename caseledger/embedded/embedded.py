@@ -27,8 +27,8 @@ import structlog
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
-from caseledger.embedded_conf import check_options, write_configuration
-from caseledger.embedded_place import (
+from caseledger.embedded.conf import check_options, write_configuration
+from caseledger.embedded.place import (
     Place,
     check_data_directory,
     check_directory,
@@ -36,8 +36,8 @@ from caseledger.embedded_place import (
     find_place,
     socket_directory,
 )
-from caseledger.embedded_programs import MAJOR, programs
-from caseledger.embedded_roles import SUPERUSER, bootstrap
+from caseledger.embedded.programs import MAJOR, programs
+from caseledger.embedded.roles import SUPERUSER, bootstrap
 from domain.errors import DatabaseUnavailable, Misconfigured
 
 START_TIMEOUT_S = 300

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from caseledger.embedded_place import STATE
+from caseledger.embedded.place import STATE
 from domain.errors import CaseLedgerError
 
 START_TIMEOUT_S = 120

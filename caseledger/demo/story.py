@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from caseledger import demo_texts as texts
-from caseledger.demo_client import Person, Refusal, Written, files_in
-from caseledger.demo_stage import Ran, Stage, elsewhere, ran
+from caseledger.demo import texts
+from caseledger.demo.client import Person, Refusal, Written, files_in
+from caseledger.demo.stage import Ran, Stage, elsewhere, ran
 from domain.errors import CaseLedgerError
 from domain.ledger.dsse import pre_authentication_encoding
 

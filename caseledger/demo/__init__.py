@@ -1,0 +1,1 @@
+"""One invented case, end to end, through a real service."""
