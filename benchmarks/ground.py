@@ -22,8 +22,8 @@ from application.ledger.checkpoints import Checkpoints
 from application.ledger.pin import Pin
 from application.records.vault import Vault
 from application.service import Service, assemble
-from caseledger.embedded import EmbeddedPostgres
-from caseledger.embedded_roles import OWNER, SERVICE, SUPERUSER
+from caseledger.embedded.embedded import EmbeddedPostgres
+from caseledger.embedded.roles import OWNER, SERVICE, SUPERUSER
 from migrations import runner
 from projections import schema
 

@@ -10,7 +10,7 @@ from eventsourcing.domain import Aggregate, event
 from psycopg import sql
 
 from benchmarks.ground import Ground
-from caseledger.embedded_roles import OWNER
+from caseledger.embedded.roles import OWNER
 
 
 class LibraryCase(Aggregate):

@@ -15,7 +15,7 @@ from api.tokens import issue
 from application.ledger import keyfiles
 from application.ledger.keyfiles import KeyFiles
 from benchmarks.ground import Ground
-from caseledger.embedded_roles import OWNER, SERVICE
+from caseledger.embedded.roles import OWNER, SERVICE
 
 _CHECKED_S = 60
 _SUBJECTS = {"patient": "account-1", "coordinator": "coordinator-1"}

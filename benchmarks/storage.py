@@ -10,7 +10,7 @@ from benchmarks.events import SUBJECT, fill, new_case
 from benchmarks.ground import Ground
 from benchmarks.library import LibraryCases, assign, library, opened_case
 from benchmarks.model import Benchmark, Pair
-from caseledger.embedded_roles import OWNER
+from caseledger.embedded.roles import OWNER
 
 _WRITERS = 8
 _SIZE = """

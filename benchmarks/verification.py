@@ -18,7 +18,7 @@ from benchmarks.events import populate
 from benchmarks.ground import Ground, Opened
 from benchmarks.model import Benchmark, Pair
 from caseledger.data import trusted_keys
-from caseledger.log_sources import DatabaseSource
+from caseledger.log.sources import DatabaseSource
 from domain.ledger.chains import ChainsAndTree
 from domain.ledger.checkpoint import read_unverified
 from domain.ledger.dsse import render
