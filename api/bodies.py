@@ -1,15 +1,18 @@
 """JSON bodies, read strictly: one meaning or none.
 
 msgspec takes the last of two equal keys, so the text is first read by a parser that sees them all. Errors name the
-place and the rule, and never repeat what was sent.
+place and the rule by names and values that are ours, and never repeat what was sent.
 """
 
 import json
 import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from api import members
 from api.problems import Told
 from domain.errors import CaseLedgerError, ControlCharacter, MalformedBody, TooLarge
 
@@ -20,10 +23,10 @@ MAX_DEPTH = 16
 T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MESSAGE = re.compile(r"(?P<rule>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]")
-_MEMBER = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_UNKNOWN = "Object contains unknown field "
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 _REPEATABLE = re.compile(
     r"Expected `[a-z |`]+`?(?:, got `[a-z]+`| of length [<>]=? \d+| [<>]=? -?\d+| with a timezone component)"
     r"|Invalid RFC3339 encoded datetime|Invalid base64 encoded string|Integer value out of range"
@@ -37,21 +40,21 @@ def decode_body(raw: bytes, type_: type[T]) -> T:
     Raises:
         Told: of MalformedBody, ControlCharacter or TooLarge, with the field where there is one to blame.
     """
-    tree = _parsed(raw)
+    tree = _parsed(raw, type_)
     try:
         return msgspec.json.decode(raw, type=type_)
     except msgspec.ValidationError as error:
         message = str(error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Told(MalformedBody("the body is not JSON in UTF-8")) from None
-    raise _refusal(message, tree)
+    raise _refusal(message, tree, type_)
 
 
-def _parsed(raw: bytes) -> Any:
+def _parsed(raw: bytes, type_: Any) -> Any:
     if len(raw) > MAX_BODY_BYTES:
         raise Told(TooLarge(f"a JSON body has at most {MAX_BODY_BYTES} bytes"))
     try:
-        tree = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        tree = json.loads(raw.decode("utf-8"), object_pairs_hook=partial(_object, type_), parse_constant=_constant)
     except RecursionError:
         raise Told(MalformedBody(f"the body is nested more than {MAX_DEPTH} deep")) from None
     except ValueError:
@@ -74,11 +77,11 @@ def _items(value: Any) -> list[Any]:
     return []
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(type_: Any, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            named = f"the member {key}" if _NAME.fullmatch(key) else "a member"
+            named = f"the member {key}" if key in members.every_member(type_) else "a member"
             raise Told(MalformedBody(f"an object of the body has {named} twice"))
         found[key] = value
     return found
@@ -88,42 +91,53 @@ def _constant(name: str) -> NoReturn:
     raise ValueError("not a number of JSON")
 
 
-def _refusal(message: str, tree: Any) -> Told:
+def _refusal(message: str, tree: Any, type_: Any) -> Told:
     found = _MESSAGE.fullmatch(message)
-    rule, path = (found["rule"], found["path"] or "$") if found else ("", "$")
-    if member := _MEMBER.fullmatch(rule):
-        name = member["name"] if _NAME.fullmatch(member["name"]) else None
-        what = "is unknown" if "unknown" in member["what"] else "is missing"
-        told = f"{_dotted(path)}: the member {name} {what}" if name else f"{_dotted(path)}: a member {what}"
-        return Told(MalformedBody(told), field=_pointer(f"{path}.{name}" if name else path))
+    rule, path = (found["rule"], found["path"] or "") if found else ("", "")
+    steps = [name or index for name, index in _STEP.findall(path)]
+    kinds = members.place(type_, steps) if _there(tree, steps) else None
+    if kinds is None or (rule.startswith(_UNKNOWN) and not members.members(kinds)):
+        # There is no such place: a name that was sent was written so as to look like one.
+        steps, kinds = [], members.place(type_, []) or ()
+    if rule.startswith(_UNKNOWN):
+        known = ", ".join(members.members(kinds))
+        return Told(MalformedBody(f"{_dotted(steps)}: a member is not known; known are {known}"), field=_pointer(steps))
+    if member := _MISSING.fullmatch(rule):
+        told = f"{_dotted(steps)}: the member {member['name']} is missing"
+        return Told(MalformedBody(told), field=_pointer([*steps, member["name"]]))
     error: type[CaseLedgerError] = MalformedBody
     if " of length <" in rule:
         error = TooLarge
     elif "matching regex" in rule:
-        value = _at(tree, path)
+        value = _at(tree, steps)
         if isinstance(value, str) and _CONTROL.search(value):
             error, rule = ControlCharacter, "contains a control character"
         else:
             rule = "does not have the form that is expected"
     if error is not ControlCharacter and "form that" not in rule and not _REPEATABLE.fullmatch(rule):
-        rule = "is not one of the values that are allowed"
+        listed = members.values(kinds)
+        rule = "is not one of the values that are allowed" + (f": {', '.join(listed)}" if listed else "")
     separator = " " if error is ControlCharacter or rule.startswith(("does", "is ")) else ": "
-    return Told(error(f"{_dotted(path)}{separator}{rule}"), field=_pointer(path))
+    return Told(error(f"{_dotted(steps)}{separator}{rule}"), field=_pointer(steps))
 
 
-def _steps(path: str) -> list[str]:
-    return [name or index for name, index in _STEP.findall(path)]
+def _pointer(steps: Sequence[str]) -> str | None:
+    return "".join(f"/{step}" for step in steps) or None
 
 
-def _pointer(path: str) -> str | None:
-    return "".join(f"/{step}" for step in _steps(path)) or None
+def _dotted(steps: Sequence[str]) -> str:
+    return ".".join(steps) or "the body"
 
 
-def _dotted(path: str) -> str:
-    return ".".join(_steps(path)) or "the body"
+def _there(tree: Any, steps: Sequence[str]) -> bool:
+    try:
+        _at(tree, steps)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return True
 
 
-def _at(tree: Any, path: str) -> Any:
-    for step in _steps(path):
+def _at(tree: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
         tree = tree[int(step)] if isinstance(tree, list) else tree[step]
     return tree

@@ -9,7 +9,8 @@ from psycopg_pool import ConnectionPool
 from api.clock import Instant, instant_or_none, micros
 from api.shown import Shown
 from application.ledger.checkpoints import Checkpoints
-from application.monitor.monitor import MonitorState
+from application.ledger.tiles import committed
+from application.monitor.state import MonitorState
 from application.witness.witnessing import Condition
 from application.work.jobs import queued
 from domain.errors import CaseLedgerError
@@ -134,13 +135,13 @@ def _database(pool: ConnectionPool[Any], problems: list[str]) -> tuple[int | Non
     """Head of the log and state of the queues."""
     try:
         with pool.connection(timeout=PATIENCE_S) as connection:
-            row = connection.execute("SELECT size FROM ledger.head").fetchone()
+            head = committed(connection)
             jobs = queued(connection)
     except Exception:  # noqa: BLE001 - whatever it is, the database is not there for requests; the driver logs nothing
         problems.append("the database does not answer")
         return None, None
     shown = tuple(QueueCondition(queue=each.queue, waiting=each.waiting, failed=each.failed) for each in jobs)
-    return 0 if row is None else int(row[0]), shown
+    return head, shown
 
 
 def _pin(checkpoints: Checkpoints, problems: list[str]) -> int | None:

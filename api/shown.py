@@ -19,7 +19,7 @@ from domain.case.events import (
 from domain.case.events import RecordKind as Kind
 from domain.privacy import Ground, Scope, Status
 from domain.privacy import Reason as ErasureReason
-from domain.service_key import Purpose
+from domain.service_key import Purpose, ServiceKeyStatus
 from domain.signing_key import KeyStatus
 from domain.values import Organ, Resectability
 
@@ -347,12 +347,16 @@ class KeyShown(Shown, frozen=True, kw_only=True):
 
 
 class ServiceKeyShown(Shown, frozen=True, kw_only=True):
-    """A key of the log's own, or of a witness, in the verifier key notation of C2SP signed-note."""
+    """A key of the log's own, or of a witness, in the verifier key notation of C2SP signed-note.
+
+    One that is `enrolled` is in use. One that is `deactivated` was in use under an origin that the log had before it
+    was restored, and ended by that: it signs nothing any more, and what it signed still verifies.
+    """
 
     key: str
     purpose: Purpose
     vkey: str
-    status: KeyStatus
+    status: ServiceKeyStatus
     replaces: str | None
     successor: str | None
 

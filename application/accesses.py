@@ -9,10 +9,11 @@ from application.ledger.store import Ledger
 from application.ledger.streams import NewEvent
 from application.request import UNKNOWN_PATIENT, Request
 from domain.access import AccessRecorded, Basis
-from domain.case.access import Permission, What, may_read
+from domain.case.access import NO_OPINION, NO_RECORD, Permission, What, may_read
 from domain.case.actor import acting_id, is_patient
 from domain.errors import CaseLedgerError, GuardBroken, NotFound, Refused, SubjectErased, Unavailable
 from domain.event import Event
+from domain.ids import is_id
 
 _TRIES = 5
 
@@ -39,9 +40,10 @@ class Accesses:
         `item` is the record or opinion, where it is one.
 
         Raises:
-            CaseNotFound: no such case; nothing is recorded.
+            CaseNotFound, NotFound: no such case, or what cannot be the id of an item; nothing is recorded.
             Refused, SubjectErased, NotFound: not for this caller, and recorded.
         """
+        _require_form(what, item)
         for _ in range(_TRIES):
             try:
                 return self._read(request, case, what, item)
@@ -56,6 +58,7 @@ class Accesses:
         Raises:
             Refused, NotFound, SubjectErased: no more for this caller.
         """
+        _require_form(what, item)
         loaded = self._cases.load(case)
         try:
             may_read(loaded.state, request.actor(), what, request.now, item)
@@ -88,10 +91,16 @@ class Accesses:
         event = AccessRecorded(what=what, basis="none", refused_because=refusal.code)
         self._record(request, loaded, event, case, str(loaded.revision), "refused")
 
-    def allowed(self, request: Request, case: str, what: str, basis: Basis, item: str, version: int) -> int:
-        """Record a read that another rule than `may_read` allowed; the log index of the entry that says so."""
+    def allowed(
+        self, request: Request, case: str, what: str, basis: Basis, item: str, version: int, actor_id: str | None = None
+    ) -> int:
+        """Record a read that another rule than `may_read` allowed; the log index of the entry that says so.
+
+        `item` is an id that was found. `actor_id` is who the log knows the caller as, where the case itself does not
+        tell any more.
+        """
         event = AccessRecorded(what=what, basis=basis)
-        return self._record(request, self._cases.load(case), event, item, str(version), "allowed")
+        return self._record(request, self._cases.load(case), event, item, str(version), "allowed", actor_id=actor_id)
 
     def _record(
         self,
@@ -102,11 +111,13 @@ class Accesses:
         version: str,
         outcome: str,
         guards: tuple[Guard, ...] = (),
+        actor_id: str | None = None,
     ) -> int:
         actor = request.actor()
-        known = actor.role != "patient" or is_patient(loaded.state, actor)
-        # Another patient has no id in this case, and their account stands nowhere in clear.
-        actor_id = acting_id(loaded.state, actor) if known else UNKNOWN_PATIENT
+        if actor_id is None:
+            known = actor.role != "patient" or is_patient(loaded.state, actor)
+            # Another patient has no id in this case, and their account stands nowhere in clear.
+            actor_id = acting_id(loaded.state, actor) if known else UNKNOWN_PATIENT
         new = NewEvent(
             originator_id=f"access-{uuid7()}",
             originator_version=1,
@@ -124,6 +135,25 @@ class Accesses:
             # That it happened is said even so; on what basis is not, since there is no key left to seal it under.
             unsealed = msgspec.structs.replace(new, subject=None)
             return self._ledger.append([unsealed], act, guards=guards)[0].receipt.index
+
+
+def _require_form(what: What, item: str | None) -> None:
+    """Let pass what could be an id, since it comes to stand in the log in clear.
+
+    Raises:
+        NotFound: in the words for one that is not there.
+    """
+    match what:
+        case _ if item is None:
+            return
+        case "record":
+            good, words = is_id("record", item), NO_RECORD
+        case "opinion":
+            good, words = is_id("opinion", item), NO_OPINION
+        case _:
+            raise NotFound
+    if not good:
+        raise NotFound(words)
 
 
 def _because(refusal: CaseLedgerError) -> str:

@@ -5,11 +5,11 @@ would double, and who follows its end would never come to it: each entry read wo
 one entry for a reader, a day (UTC) and a stretch of `STRETCH` entries; whatever else they read of that stretch on that
 day is covered by it. Who read what, and when first, is answered; how often is in the service's log.
 
-The stream of such an entry is named by reader, day and stretch: that there is only one is the ledger's own rule, over
-restarts and several processes.
+The stream of such an entry is named by reader, day and stretch, under a secret, since a patient's account stands nowhere
+in clear: that there is only one is the ledger's own rule, over restarts and several processes.
 """
 
-import hashlib
+import hmac
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -18,10 +18,11 @@ from uuid_utils import uuid7
 from application.ledger.keyring import Keyring
 from application.ledger.store import Ledger
 from application.ledger.streams import Act, NewEvent
-from application.request import UNKNOWN_PATIENT, Request
+from application.request import Request
 from domain.access import AccessRecorded
 from domain.case.calendar import utc_day
-from domain.errors import CaseLedgerError, StaleRevision, WrongRole
+from domain.errors import CaseLedgerError, KeyNotFound, StaleRevision, WrongRole
+from domain.ids import is_id
 
 STRETCH: Final = 65_536
 """Entries, 256 full bundles: reading a whole log adds one entry to every 65,536."""
@@ -35,9 +36,10 @@ _KNOWN: Final = 4096
 class LogAccesses:
     """Puts on record what no case is named by; safe to use from many threads."""
 
-    def __init__(self, ledger: Ledger, keyring: Keyring) -> None:
+    def __init__(self, ledger: Ledger, keyring: Keyring, secret: bytes) -> None:
         self._ledger = ledger
         self._keyring = keyring
+        self._secret = secret
         self._known: set[str] = set()
         """Streams that are there already; forgotten now and then, which costs one refused append each."""
 
@@ -60,15 +62,21 @@ class LogAccesses:
         return read
 
     def refused(self, request: Request, what: str, item: str | None, refusal: CaseLedgerError) -> None:
-        """Record that something was refused which concerns no case, such as a change of a key; one entry each."""
+        """Record that something was refused which concerns no case, such as a change of a key; one entry each.
+
+        Raises:
+            KeyNotFound: `item` cannot be the id of a key; nothing is recorded.
+        """
+        if item is not None and not is_id("key", item):
+            raise KeyNotFound
         self._record(request.act(request.id), what, item, refusal, None)
 
     def _once(self, request: Request, what: str, item: str, refusal: CaseLedgerError | None) -> None:
-        act = request.act(request.id)
-        # Patients are all one here, and one of them does not speak for another.
-        stream = None if act.actor == UNKNOWN_PATIENT else _stream(act, item, refusal, utc_day(request.now))
-        if stream is None or stream not in self._known:
-            self._record(act, what, item, refusal, stream)
+        parts = (request.role, request.id, item, "refused" if refusal else "allowed", utc_day(request.now))
+        digest = hmac.digest(self._secret, b"log access\0" + chr(0).join(parts).encode(), "sha256")
+        stream = f"access-{digest.hex()[:32]}"
+        if stream not in self._known:
+            self._record(request.act(request.id), what, item, refusal, stream)
 
     def _record(
         self, act: Act, what: str, item: str | None, refusal: CaseLedgerError | None, stream: str | None
@@ -97,8 +105,3 @@ class LogAccesses:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known.add(stream)
-
-
-def _stream(act: Act, item: str, refusal: CaseLedgerError | None, day: str) -> str:
-    parts = (act.role, act.actor, item, "refused" if refusal else "allowed", day)
-    return f"access-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"

@@ -11,6 +11,7 @@ from application.records.intake import read_manifest
 from application.records.vault import Vault
 from application.request import Request
 from application.standing import Standing
+from domain.case.access import NO_OPINION
 from domain.case.events import OpinionSigned
 from domain.errors import NotFound, SubjectErased
 from domain.event import Erased
@@ -100,4 +101,4 @@ def read_opinion(ledger: Ledger, case: str, opinion: str) -> SignedOpinionText:
                 )
             case Erased(topic="opinion.signed.v1"):
                 erased = True
-    raise SubjectErased if erased else NotFound("the case has no such opinion")
+    raise SubjectErased if erased else NotFound(NO_OPINION)

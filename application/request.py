@@ -27,6 +27,9 @@ PURPOSE: dict[str, str] = {
 
 
 UNKNOWN_PATIENT = "unknown-patient"
+"""A patient who has no id where they act: another's case, none at all, or a case that was erased with what tied their
+account to their id in it. Whoever asked for that erasure is known by the id that their request is on record under.
+"""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

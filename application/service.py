@@ -109,7 +109,7 @@ def assemble(
         ledger=ledger,
         cases=cases,
         accesses=accesses,
-        log_accesses=LogAccesses(ledger, keyring),
+        log_accesses=LogAccesses(ledger, keyring, keys.preparation),
         reading=Reading(ledger, accesses, vault, blob_keys),
         signing_keys=signing_keys,
         service_keys=service_keys,

@@ -14,9 +14,12 @@ import msgspec
 from application.accesses import Accesses
 from application.request import Request
 from domain.case.access import What
+from domain.errors import Unavailable
 
 AGAIN_S: Final = 1.0
 """How long an answer holds, in seconds. By time and not by bytes: a slow reader is cut off as soon as a fast one."""
+AWAY_S: Final = 10.0
+"""How long it holds where nobody can be asked: a database that starts anew does not end every download."""
 
 
 class Standing:
@@ -26,13 +29,14 @@ class Standing:
         self._accesses = accesses
         self._request = request
         self._read = (case, what, item)
-        self._began = self._asked = time.monotonic()
+        self._began = self._asked = self._allowed = time.monotonic()
 
     def __call__(self) -> None:
         """Let the read go on, as it was a second ago at the most.
 
         Raises:
             Refused, NotFound, SubjectErased: no more for this caller, and recorded.
+            Unavailable: nobody could be asked for some time.
         """
         at = time.monotonic()
         if at - self._asked < AGAIN_S:
@@ -40,7 +44,13 @@ class Standing:
         self._asked = at
         # A consent may have run out since as well: it is judged at this instant, and not at the request's.
         now = self._request.now + int((at - self._began) * 1_000_000)
-        self._accesses.require_still(msgspec.structs.replace(self._request, now=now), *self._read)
+        try:
+            self._accesses.require_still(msgspec.structs.replace(self._request, now=now), *self._read)
+        except Unavailable:
+            if at - self._allowed > AWAY_S:
+                raise
+        else:
+            self._allowed = at
 
     def over(self, chunks: Generator[bytes, None, None]) -> Iterator[bytes]:
         """The same content, which breaks off where the read is allowed no more.

@@ -37,7 +37,7 @@ from application.records.tidying import Tidying
 from application.records.vault import Vault
 from application.service import Service, assemble
 from caseledger import witnessed
-from caseledger.clearing import FENCE, ClearingLoop, clearing
+from caseledger.clearing import FENCE, ClearingLoop, clearing, vacuum
 from caseledger.data import data_directory
 from caseledger.embedded.embedded import EmbeddedPostgres
 from caseledger.embedded.roles import OWNER, SERVICE
@@ -48,6 +48,7 @@ from domain.ledger.note import VerifierKey
 from migrations import runner
 from projections import schema
 from projections.follower import Followers
+from projections.refold import refold
 
 DATABASE = "caseledger"
 OLDEST_SERVER = 150_000
@@ -118,7 +119,14 @@ def opened(settings: Settings, urls: Urls) -> Iterator[Service]:
             with pool.connection() as connection:
                 service.cosignatures.check(connection)
             service.service_keys.begin(time.time_ns() // 1000)
-            erased_again.tell(pool, service.ledger, service.cases, time.time_ns() // 1000)
+            erased_again.tell(
+                pool,
+                service.ledger,
+                service.cases,
+                time.time_ns() // 1000,
+                lambda subject: refold(service.ledger, pool, service.keyring, subject),
+                lambda: vacuum(urls.owner),
+            )
             yield service
         finally:
             appender.close()

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, get_args
 
 import msgspec
 
@@ -62,14 +62,7 @@ _REASONS: tuple[Reason, ...] = (
     "plan_changed_much",
 )
 _UNRESECTABLE: tuple[Resectability, ...] = ("unresectable", "unresectable", "locally_advanced", "metastatic")
-_ANY: tuple[Resectability, ...] = (
-    "resectable",
-    "borderline_resectable",
-    "locally_advanced",
-    "potentially_resectable_after_conversion",
-    "unresectable",
-    "metastatic",
-)
+_ANY: tuple[Resectability, ...] = get_args(Resectability)
 _COUNTRIES = ("GB", "US", "DE", "FR", "CA", "AU", "AE", "KE", "NG", "BD", "LK", "NP", "ID", "PH", "IN", "CN")
 _GIVEN = (
     "Ada Bela Cora Dario Edda Fenno Gita Hanno Ilka Joris Kalinda Lior Mirza Nadja Otto Pavi Quirin Runa Selim Tamsin"

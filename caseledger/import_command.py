@@ -127,7 +127,7 @@ def _there(known: Known, checked: Checked, tell: Tell) -> set[int]:
 def _likely(known: Known, checked: Checked, there: set[int], tell: Tell, *, allowed: bool) -> None:
     likely = known.likely(checked, there)
     for each in likely:
-        tell(f"line {each.line} ({each.reference}): likely the same patient as {each.same_as}")
+        tell(f"line {each.line}: likely the same patient as {each.same_as}")
     if likely and not allowed:
         found = f"lines that are likely to be of patients who are there already: {len(likely)} of {checked.lines}"
         raise InvalidInput(f"nothing was imported; {found}. Look at them; --allow-likely-duplicates lets them in")

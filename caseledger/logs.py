@@ -18,6 +18,7 @@ _FOREIGN = (
     "sqlalchemy",
     "asyncio",
     "procrastinate",
+    "faker",
 )
 
 

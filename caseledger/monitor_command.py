@@ -8,9 +8,11 @@ from pathlib import Path
 
 import psycopg
 
+from application.ledger.keyfiles import KeyFiles
 from application.ledger.pin import Pin
-from application.monitor.monitor import MonitorState, Watch
+from application.monitor.monitor import Watch
 from application.monitor.restorations import Restoration
+from application.monitor.state import MonitorState
 from caseledger.log import own as own_log
 from caseledger.settings import Settings
 from caseledger.verify_command import read_keys
@@ -28,6 +30,8 @@ _SAY_EVERY_S = 60.0
 def run(settings: Settings, database: str | None, keys: Path | None, state: Path | None, *, once: bool) -> int:
     """Watch until something does not hold, or for one pass; prints what is known, and returns the exit status.
 
+    A log of this data directory's own is held against its pin, too: that of the settings' database, or whatever has to
+    be signed by this ledger's keys, since no others are given.
     A pass that finds that entries which were seen before are lost by a restore ends in status 1, once; that the log was
     restored is said in every pass from then on.
 
@@ -40,7 +44,9 @@ def run(settings: Settings, database: str | None, keys: Path | None, state: Path
         if given is None and place.keys is None:
             raise Misconfigured("name the public keys to trust: --keys FILE")
         file = state or settings.data.expanduser().resolve() / STATE
-        return watch(place.url, _trusted(() if given is None else _checkpoints(given), place), file, once=once)
+        own = place.keys if database is None or given is None else None
+        trusted = _trusted(() if given is None else _checkpoints(given), place)
+        return watch(place.url, trusted, file, _released(own), once=once)
 
 
 def _trusted(given: Sequence[VerifierKey], place: own_log.Place) -> Callable[[], Sequence[VerifierKey]]:
@@ -51,12 +57,29 @@ def _trusted(given: Sequence[VerifierKey], place: own_log.Place) -> Callable[[],
     return lambda: _checkpoints(own.again().trusted())
 
 
+def _released(own: KeyFiles | None) -> Callable[[], Checkpoint | None]:
+    """The pin of a data directory; verified by its present keys, since this is of no other origin."""
+    if own is None:
+        return lambda: None
+    pin = Pin(own.place / "pin", *own.trusted().checkpoint)
+    # Another process may have replaced a key, or given the restored log another origin.
+    pin.reread = lambda: own.again().trusted().checkpoint
+    return pin.read
+
+
 def _checkpoints(keys: TrustedKeys) -> tuple[VerifierKey, ...]:
     """Checkpoint keys of all logs that are given: of this one, and of what it was called before a restore."""
     return tuple(key for log in (keys, *keys.others) for key in log.checkpoint)
 
 
-def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, once: bool) -> int:
+def watch(
+    url: str,
+    keys: Callable[[], Sequence[VerifierKey]],
+    file: Path,
+    released: Callable[[], Checkpoint | None] = lambda: None,
+    *,
+    once: bool,
+) -> int:
     """As `run`, of the database at an address; `file` holds the newest checkpoint that was found good."""
 
     def pin() -> Pin:
@@ -66,7 +89,9 @@ def watch(url: str, keys: Callable[[], Sequence[VerifierKey]], file: Path, *, on
         # What the old origin released stays as evidence.
         file.rename(file.with_name(f"{file.name}.{held.origin.rpartition('/')[2]}"))
 
-    work = Watch(lambda: pin().read(), keys, accepted=lambda note: pin().advance(note), succeeded=aside)
+    work = Watch(
+        lambda: pin().read(), keys, accepted=lambda note: pin().advance(note), succeeded=aside, released=released
+    )
     said = float("-inf")
     while True:
         try:

@@ -69,6 +69,7 @@ def run(settings: Settings, reason: str, *, yes: bool, ask: Callable[[], str] | 
             origin = service.keys.origin
     print(f"the log goes on as {origin}: publish {data / PUBLIC_KEYS}, and let its witnesses know the new log")
     print("bearer tokens of the old origin count no more: issue new ones")
+    print("what the lost entries had ended holds again, but for erasures: withdraw consents and revoke keys anew")
     return 0
 
 

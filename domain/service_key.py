@@ -5,18 +5,23 @@ by an administrator and approved by a second person; with the approval of a log'
 both keys have signed for that (`succession_message`).
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import msgspec
 
 from domain.errors import AlreadyDone, WrongRole
 from domain.event import Erased, Event, Meta, register
+from domain.ledger.note import VerifierKey
 from domain.signing_key import APPROVERS, KeyRevoked, RevocationReason, SignatureHex, check_approver, check_since
 from domain.values import Identifier
 
 Purpose = Literal["entry", "checkpoint", "witness"]
 VerifierKeyText = Annotated[str, msgspec.Meta(min_length=10, max_length=4096, pattern=r"\A[!-~]+\Z")]
 """A verifier key in the notation of C2SP signed-note; its name is printable ASCII without spaces."""
+ServiceKeyStatus = Literal["proposed", "enrolled", "rotated", "revoked", "deactivated"]
+"""A key that is `deactivated` (NIST SP 800-57 part 1) signed for an origin that ended by a restore: it signs nothing
+any more, and what it signed still verifies."""
 PROPOSER = "administrator"
 
 
@@ -59,7 +64,7 @@ class ServiceKey(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     purpose: Purpose
     vkey: str
-    status: Literal["proposed", "enrolled", "rotated", "revoked"]
+    status: ServiceKeyStatus
     proposer: str = ""
     replaces: str | None = None
     possession: str | None = None
@@ -83,6 +88,13 @@ def evolve(state: ServiceKey | None, event: Event | Erased, meta: Meta) -> Servi
         case KeyRevoked() if state is not None:
             return msgspec.structs.replace(state, status="revoked")
     return state
+
+
+def of_origin(state: ServiceKey, names: Collection[str]) -> ServiceKey:
+    """The key as it stands now that the log's own keys go by `names`: one that has another name ended by a restore."""
+    if state.purpose == "witness" or state.status != "enrolled" or VerifierKey.parse(state.vkey).name in names:
+        return state
+    return msgspec.structs.replace(state, status="deactivated")
 
 
 def check_proposer(role: str) -> None:

@@ -7,8 +7,6 @@ leader folds on that same connection, so who loses the lock loses the transactio
 Woken by NOTIFY, and every second in case a wake-up was lost.
 """
 
-import select
-import socket
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -20,6 +18,8 @@ from psycopg import sql
 
 from application.ledger.keyring import Keyring
 from application.ledger.store import Ledger
+from application.ledger.tiles import committed
+from application.ledger.woken import WokenThread
 from domain.errors import CaseLedgerError, IntegrityFailure, Misconfigured
 from projections import folding
 from projections.model import Projection, Seals
@@ -72,13 +72,10 @@ class Follower:
         self._ledger = ledger
         self._seals = Seals(keyring)
         self._conninfo = conninfo
-        self._poll_s = poll_s
         self._most = self._batch = batch
         self._moved = threading.Condition()
         self._state = FollowerState(projection=projection.name, status="starting", position=0, head=0)
-        self._stopping = threading.Event()
-        self._wake, self._waker = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name=f"follow-{projection.name}", daemon=True)
+        self._thread = WokenThread(self._run, f"follow-{projection.name}", poll_s)
 
     def start(self) -> None:
         """Start the thread."""
@@ -86,12 +83,7 @@ class Follower:
 
     def stop(self) -> None:
         """Finish the transaction that is under way, then stop; a view stays as it is."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._waker.send(b"\0")
-            self._thread.join()
-        self._wake.close()
-        self._waker.close()
+        self._thread.stop()
 
     def state(self) -> FollowerState:
         """How the view fares, as far as this process knows."""
@@ -109,7 +101,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
+            while not self._thread.stopping:
                 try:
                     self._session()
                 except IntegrityFailure as error:
@@ -119,7 +111,7 @@ class Follower:
                     return
                 except Exception as error:  # noqa: BLE001 - whatever fails is shown in the state, and tried again
                     self._failed(error)
-                    self._stopping.wait(min(_FIRST_BACKOFF_S * 2 ** (self._state.failures - 1), MAX_BACKOFF_S))
+                    self._thread.rest(min(_FIRST_BACKOFF_S * 2 ** (self._state.failures - 1), MAX_BACKOFF_S))
         finally:
             self._set(status="stopped")
 
@@ -129,13 +121,13 @@ class Follower:
             connection.execute("LISTEN ledger")
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
             leads = False
-            while not self._stopping.is_set():
+            while not self._thread.stopping:
                 leads = leads or self._takes_lead(connection)
                 if leads:
                     self._catch_up(connection)
                 else:
                     self._look(connection)
-                self._pause(connection)
+                self._thread.wait(connection)
 
     def _takes_lead(self, connection: psycopg.Connection) -> bool:
         row = connection.execute(
@@ -148,11 +140,11 @@ class Follower:
 
     def _look(self, connection: psycopg.Connection) -> None:
         position = folded_to(connection, self._projection).position
-        self._set(status="standby", position=position, head=_head(connection), error=None, failures=0)
+        self._set(status="standby", position=position, head=committed(connection), error=None, failures=0)
 
     def _catch_up(self, connection: psycopg.Connection) -> None:
-        while not self._stopping.is_set():
-            head = _head(connection)
+        while not self._thread.stopping:
+            head = committed(connection)
             try:
                 position = self._advance(connection, head)
             except psycopg.OperationalError:
@@ -183,13 +175,6 @@ class Follower:
             connection.execute("UPDATE views.position SET position = %s WHERE name = %s", (stop, projection.name))
             connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, f"{projection.name} {stop}"))
         return stop
-
-    def _pause(self, connection: psycopg.Connection) -> None:
-        """Wait for a notification, a second, or the end."""
-        # One may have come in with the answer to a query; the socket would not tell of it again.
-        if list(connection.notifies(timeout=0)):
-            return
-        select.select([connection.fileno(), self._wake.fileno()], [], [], self._poll_s)
 
     def _failed(self, error: Exception) -> None:
         # The message may quote a row, so only what kind of error it is leaves this place.
@@ -235,9 +220,3 @@ class Followers:
     def wait_for(self, view: str, position: int, timeout_s: float) -> int:
         """See `Follower.wait_for`."""
         return self._followers[view].wait_for(position, timeout_s)
-
-
-def _head(connection: psycopg.Connection) -> int:
-    """Size of the committed log; 0 where it was never opened."""
-    row = connection.execute("SELECT size FROM ledger.head").fetchone()
-    return 0 if row is None else int(row[0])

@@ -45,15 +45,17 @@ def _refold_case(
     connection: psycopg.Connection, ledger: Ledger, projection: Projection[Any], case: str, seals: Seals
 ) -> None:
     with connection.transaction():
-        position = folded_to(connection, projection, lock=True).position
+        folded = folded_to(connection, projection, lock=True)
         rows = connection.execute(
-            "SELECT index FROM ledger.entry WHERE case_id = %s AND index < %s ORDER BY index", (case, position)
+            "SELECT index FROM ledger.entry WHERE case_id = %s AND index < %s ORDER BY index", (case, folded.position)
         ).fetchall()
         events: list[LoggedEvent] = []
         for first, last in _runs([index for (index,) in rows]):
             events += folding.read(ledger, first, last + 1)
         connection.execute(sql.SQL("DELETE FROM {} WHERE case_id = %s").format(table(LIVE, projection)), (case,))
-        folding.fold(connection, LIVE, projection, events, seals)
+        # A table that another version made stands without them until it is rebuilt.
+        if folded.current:
+            folding.fold(connection, LIVE, projection, events, seals)
 
 
 def _runs(indexes: Sequence[int]) -> list[tuple[int, int]]:

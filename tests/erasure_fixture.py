@@ -9,12 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import psycopg
 import pydicom
 from obstore.store import LocalStore
 
 from application.cases import PatientInput
 from application.outcome import Outcome
 from application.privacy.erasure import Clearing
+from application.privacy.holds import HoldInput
 from application.privacy.requests import ErasureInput
 from application.records.vault import Vault
 from application.service import Service, assemble
@@ -55,6 +57,7 @@ MARKERS = {
     "account": "zyxaccount-77",
 }
 """What may stand nowhere in clear, before an erasure or after it; and behind no key after it."""
+HOLD = HoldInput(reason="A claim is pending.", authority="Court of Example")
 REPORT = (MARKERS["report"] + ". Segments 6 and 7. ").encode() * 40
 
 
@@ -219,3 +222,10 @@ def fence_of(one: Erasable) -> set[str]:
 def new_id() -> str:
     """A UUID that nothing has."""
     return str(uuid4())
+
+
+def sealed(database: Database) -> int:
+    """How many payloads there are."""
+    with psycopg.connect(database.superuser_url) as connection:
+        row = connection.execute("SELECT count(*) FROM ledger.entry WHERE sealed IS NOT NULL").fetchone()
+    return row[0] if row else 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import pytest
 from psycopg_pool import ConnectionPool
 
 from application.ledger import keyfiles
@@ -116,6 +117,26 @@ def opened(url: str, data_dir: Path, *, start: bool = True) -> Iterator[OpenLedg
             )
         finally:
             appender.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory that does not exist yet."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def one(database: Database, data: Path) -> Iterator[OpenLedger]:
+    """An open ledger."""
+    with open_ledger(database, data) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def superuser(database: Database) -> Iterator[psycopg.Connection]:
+    """A connection that may do anything."""
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
+        yield connection
 
 
 def in_threads(count: int, work: Any) -> list[Any]:

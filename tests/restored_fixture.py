@@ -20,9 +20,10 @@ from tests.restoring import back_up, put_back
 from tests.service_fixture import CT, PATIENT, Walk, request
 
 
-def settings_of(database: Database, place: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+@pytest.fixture
+def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of a service on the test's database, in the environment, too."""
-    monkeypatch.setenv("CASELEDGER_DATA", str(place / "data"))
+    monkeypatch.setenv("CASELEDGER_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CASELEDGER_DATABASE_URL", database.service_url)
     monkeypatch.setenv("CASELEDGER_OWNER_DATABASE_URL", database.owner_url)
     return read()
@@ -93,7 +94,8 @@ class Scene(msgspec.Struct):
     """A bundle with entries that the copy does not have."""
 
 
-def made_scene(settings: Settings, database: Database) -> Scene:
+@pytest.fixture
+def scene(settings: Settings, database: Database) -> Scene:
     """Served, backed up, served again, and the backup put back."""
     with running(settings) as service:
         walk, size, keys = signed_case(service), size_of(service), service.keys.trusted()

@@ -108,6 +108,7 @@ class Importing:
     ) -> Iterator[tuple[int, Import]]:
         """Lines that are not in the log yet, each with its keys made."""
         some: list[tuple[int, Import, tuple[str, ...]]] = []
+        number = 0
         for number, raw in source.lines():
             if number in there:
                 continue
@@ -126,6 +127,8 @@ class Importing:
                 some = []
         if some:
             yield from self._with_keys(some, imported)
+        if number < checked.lines:
+            raise InvalidInput("the file was changed while it was imported")
 
     def _with_keys(
         self, some: Sequence[tuple[int, Import, tuple[str, ...]]], imported: Imported

@@ -32,6 +32,7 @@ from domain.ledger.bundle import key_stream
 from domain.ledger.keys import key_id, verify_ed25519
 from domain.ledger.note import ED25519, VerifierKey
 from domain.ledger.succession import succession_message
+from domain.ledger.verify_trust import ENTRIES_SUFFIX
 from domain.service_key import (
     Purpose,
     ServiceKey,
@@ -41,6 +42,7 @@ from domain.service_key import (
     approve,
     check_proposer,
     evolve,
+    of_origin,
     revoke,
 )
 from domain.signing_key import RevocationReason
@@ -103,7 +105,8 @@ class ServiceKeys:
         """Every service key that was ever proposed, in the order of the log."""
         with sql.borrowed(self._pool) as connection:
             rows = connection.execute(_SQL["service_keys"]).fetchall()
-        return [self.load(stream.removeprefix(key_stream(""))).state for (stream,) in rows]
+        names = (self._origin, self._origin + ENTRIES_SUFFIX)
+        return [of_origin(self.load(stream.removeprefix(key_stream(""))).state, names) for (stream,) in rows]
 
     def witnesses(self) -> tuple[VerifierKey, ...]:
         """The witnesses' keys that are enrolled now, and not revoked."""

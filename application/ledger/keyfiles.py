@@ -43,6 +43,8 @@ ORIGINS, PUBLIC = "origins", "public-keys"
 SWITCHING = "succession.committed"
 """While this directory is there, the files are of two origins."""
 SWITCHED = "succession.done"
+_EARLIER = re.compile(r"(checkpoint-mldsa|entry|checkpoint)(?:\.(?:next|old)\.[0-9a-f]{32})?")
+"""Private halves among the keys of an origin before a restore, by the name that each is locked under."""
 _BESIDE = re.compile(r"(entry|checkpoint)\.(next|old|public)\.([0-9a-f]{32})")
 
 
@@ -131,6 +133,7 @@ def load(data: Path, locker: Locker = PLAIN) -> KeyFiles:
             if (named := _BESIDE.fullmatch(path.name)) is not None:
                 purpose, what, key = named.groups()
                 beside[what][purpose, key] = _read(path, purpose, PLAIN if what == "public" else locker)
+        _lock_earlier(data, locker)
     return KeyFiles(
         origin=_read_origin(data / "origin"),
         kek=secret["kek"],
@@ -182,6 +185,16 @@ def _read(path: Path, name: str, locker: Locker) -> bytes:
     if isinstance(locker, Passphrase) and not is_locked(stored):
         _replace(path, locker.lock(name, secret))
     return secret
+
+
+def _lock_earlier(data: Path, locker: Locker) -> None:
+    """Lock what earlier origins left plain, with a passphrase; what is locked already is not opened for that."""
+    if not isinstance(locker, Passphrase):
+        return
+    for path in data.glob(f"{ORIGINS}/*/keys/*"):
+        named = _EARLIER.fullmatch(path.name)
+        if named is not None and not is_locked(path.read_bytes()):
+            _read(path, named[1], locker)
 
 
 def _replace(path: Path, content: bytes) -> None:

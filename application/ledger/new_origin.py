@@ -41,6 +41,8 @@ from domain.ledger.tree import Frontier, leaf_hash, root_at
 from domain.origin import Endorsement, OriginSucceeded, Reason
 
 SUBJECT = "key:origins"
+UNSIGNED_S = 3600
+"""Seconds behind the newest checkpoint within which entries may be: it is stored right after them."""
 _CHUNK = 2048
 _SQL = sql.beside(__file__)
 Connection = psycopg.Connection[Any]
@@ -133,19 +135,23 @@ def _check_signed(connection: Connection, logs: Sequence[Log], head: Frontier) -
         known = [
             both for log in logs for key in log.keys.checkpoint for both in verifier_keys(key.name, key.public_key)
         ]
-        found = open_checkpoint(note, known).checkpoint
+        opened = open_checkpoint(note, known)
     except CaseLedgerError as error:
         raise HeadForked(f"the newest checkpoint in this database is not signed by this ledger: {error}") from None
-    if found.size != size or found.root != root_at(size, Nodes(connection, head.size)):
+    if opened.checkpoint.size != size or opened.checkpoint.root != root_at(size, Nodes(connection, head.size)):
         raise HeadForked("the newest checkpoint in this database is of another tree")
+    latest = ((opened.committed_at_s or 0) + UNSIGNED_S) * 1_000_000
     entry_keys = {log.keys.origin: [key.public_key for key in log.keys.entries] for log in logs}
     for index, raw, actor, ledger, leaf in _entries(connection, head.size):
         if leaf_hash(dsse.render(raw, signatures(actor, ledger))) != leaf:
             raise HeadForked(f"entry {index} does not hash to its leaf")
         if index >= size:
-            origin = dsse.Entry(raw, signatures(actor, ledger)).parsed().origin
-            if not any(_holds(key, ledger, raw) for key in entry_keys.get(origin, [])):
+            said = dsse.Entry(raw, signatures(actor, ledger)).parsed()
+            if not any(_holds(key, ledger, raw) for key in entry_keys.get(said.origin, [])):
                 raise HeadForked(f"entry {index}, behind the newest checkpoint, is not signed by this ledger")
+            # Signed one by one, any of them could have been taken out from between.
+            if said.recorded_at > latest:
+                raise HeadForked(f"entry {index} is of long after the newest checkpoint in this database")
     return int(size)
 
 

@@ -31,7 +31,8 @@ _TCP_TIMEOUT_MS = 15_000
 # Appends wait while these are stored, about a millisecond each; what is left is the tiler's.
 _TILES_AT_ONCE = 4
 # The server ended the connection: shutdown, crash, not up yet, or this process stood still in a transaction.
-_ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+# Or it knows our prepared statement no more (26000): the driver forgets all of them with a rollback.
+_ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "26000"})
 
 log = structlog.get_logger(__name__)
 

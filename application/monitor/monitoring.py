@@ -6,7 +6,8 @@ import time
 import psycopg
 import structlog
 
-from application.monitor.monitor import MonitorState, Watch
+from application.monitor.monitor import Watch
+from application.monitor.state import MonitorState
 
 POLL_S = 1.0
 REST = 9.0

@@ -6,10 +6,9 @@ from typing import Final
 
 import msgspec
 
-from domain.imaging.candidate import label_of
 from domain.imaging.model import InstanceHeader
 from domain.imaging.requirement import Vocabulary
-from domain.imaging.roles import Role, modality_of, role_of
+from domain.imaging.roles import Role, label_of, modality_of, role_of
 from domain.imaging.stacks import Slice, Stack, dot, series_key, slices_of, stacks_of
 from domain.records import FileEntry
 

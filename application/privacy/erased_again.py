@@ -1,9 +1,10 @@
 """What a restored copy still had of erased subjects was erased again; here the log is told so.
 
 The entries that said it first are among those that were lost. Without new ones the payloads would be missing with no
-account of why, and a case of which nothing is left would go on.
+account of why, and a case of which nothing is left would go on. The read models that came back are cleared, too.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -27,17 +28,30 @@ _SQL = sql.beside(__file__)
 log = structlog.get_logger(__name__)
 
 
-def tell(pool: ConnectionPool[Any], ledger: Ledger, cases: Cases, now: int) -> int:
+def tell(
+    pool: ConnectionPool[Any],
+    ledger: Ledger,
+    cases: Cases,
+    now: int,
+    refold: Callable[[str], object],
+    vacuum: Callable[[], None],
+) -> int:
     """Append the entries that are missing, each naming the stream of origins as the reason; how many subjects went in.
 
-    `now` is in microseconds UTC. To be called when the ledger is open. Looks through the log once, and only where the
-    log was ever restored, and the fence had been reapplied.
+    `now` is in microseconds UTC; `refold` and `vacuum` are as in `Clearing`. To be called when the ledger is open.
+    Looks through the log once, and only where the log was ever restored, and the fence had been reapplied.
     """
     with sql.borrowed(pool) as connection:
         rows = connection.execute(_SQL["untold"]).fetchall()
     by_case: dict[str, list[str]] = {}
     for subject, case in rows:
         by_case.setdefault(case, []).append(subject)
+    # Before it is told: what is told is not looked for again after a crash.
+    for case, subjects in by_case.items():
+        for subject in [f"case:{case}"] if f"case:{case}" in subjects else subjects:
+            refold(subject)
+    if rows:
+        vacuum()
     for case, subjects in by_case.items():
         loaded = cases.load(case)
         whole = f"case:{case}" in subjects

@@ -144,8 +144,14 @@ class PrivacyRequests:
             self._accesses.refused(request, state.case, "erasure-request", refusal)
             raise refusal
         item = stream.removeprefix("privacy-")
-        index = self._accesses.allowed(request, state.case, "erasure-request", basis, item, loaded.version)
+        actor_id = self._requested_as(stream) if (request.role, request.id) == ("patient", state.requester) else None
+        index = self._accesses.allowed(request, state.case, "erasure-request", basis, item, loaded.version, actor_id)
         return Story(request=self.load(stream), steps=tuple(self._ledger.stream(stream)), position=index + 1)
+
+    def _requested_as(self, stream: str) -> str | None:
+        """The patient's id in the case, which stands on the request's first entry and outlives their account there."""
+        statement = next(iter(self._ledger.stream(stream))).statement
+        return statement.actor if statement.role == "patient" else None
 
     def _is_of(self, request: Request, case: str) -> bool:
         state = self._cases.load(case).state

@@ -23,6 +23,8 @@ from domain.records import FILES_PER_RECORD, FileEntry, RecordKind, checked_name
 
 RECORDS = 200
 """Most records that an upload becomes: studies, and documents beside them."""
+LOOK_EVERY_S = 2.0
+"""How long what a case takes up is believed while files are added."""
 _TOUCH_EVERY_S = 2.0
 _PLACING = tuple(threading.Lock() for _ in range(64))
 
@@ -74,6 +76,7 @@ class Adding:
         self._limits = limits
         self._used = used
         self._at_start = row.total_bytes, row.files
+        self._looked = time.monotonic()
         # As far as the last file named: what is above a limit then is refused before it is read.
         self._grown = 0, 0
 
@@ -167,14 +170,24 @@ class Adding:
         require_open(now)
         if now.files >= FILES_PER_RECORD and uploads.files_of(database, upload, placed.beside) >= FILES_PER_RECORD:
             raise TooLarge(f"A record has at most {FILES_PER_RECORD} files.")
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._look_again(database, now)
         self._grown = now.total_bytes - self._at_start[0], now.files - self._at_start[1]
         quota.check(self._limits, self._used, self._grown[0] + file.bytes, self._grown[1] + 1)
         earlier = None if file_id is None else uploads.sent(database, upload, file_id)
         if earlier is not None and (earlier.sha256, earlier.name_tag) != (file.sha256, tag):
             raise OtherContent
         uploads.add_file(database, upload, placed.beside, file.sha256, tag, file.bytes, sealed)
-        if file_id is not None:
+        if file_id is not None and earlier is None:
             uploads.mark_sent(database, upload, file_id, file.sha256, tag)
+
+    def _look_again(self, database: Connection, now: Upload) -> None:
+        """See what the case's other uploads have come to: many may go on at once, each for hours."""
+        self._grown = 0, 0
+        self._at_start = now.total_bytes, now.files
+        used = quota.usage(database, now.upload, now.case)
+        self._used = used.over(self._used.recorded_bytes, self._used.recorded_files)
+        self._looked = time.monotonic()
 
     def _unnamed(self, database: Connection, placed: Place, sha256: str) -> None:
         """Remove bytes that will not be named, unless something else names them."""

@@ -9,7 +9,7 @@ import warnings
 import zlib
 from typing import Any, BinaryIO, Final
 
-from application.records.dicom_elements import PIXELS, data_set
+from application.records.dicom_elements import FIRST_PIXELS, PIXELS, data_set
 from application.records.dicom_facts import TAGS, header_of, with_pixels
 from application.records.dicom_framing import (
     BIG_ENDIAN,
@@ -46,7 +46,7 @@ class _Pixels:
         self.length = 0
 
     def stop(self, tag: int, vr: str | None, length: int) -> bool:
-        if tag < 0x7FE00000:
+        if tag < FIRST_PIXELS:
             return False
         if tag in PIXELS:
             self.found, self.length = True, length
@@ -86,8 +86,9 @@ def read_header(source: bytes | BinaryIO) -> InstanceHeader:
                 header = _guarded(data)
                 if header.has_pixels or header.is_directory:
                     return header
-            except UnreadableDicom:
-                pass  # the look may have cut an element in two
+            except Exception as error:  # whatever it is: the look may have cut an element, or a sequence, in two
+                if isinstance(error, NotDicom | RecursionError):
+                    raise
         return _guarded(data + source.read(MAX_HEADER - len(data)))
     except (NotDicom, UnreadableDicom):
         raise

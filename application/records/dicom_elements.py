@@ -13,6 +13,8 @@ import msgspec
 
 UNDEFINED: Final = 0xFFFFFFFF
 PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+FIRST_PIXELS: Final = min(PIXELS)
+"""What comes before it in group 7FE0 is a group length or an extended offset table, and no picture (PS3.5 A.4)."""
 LONG_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 """Value representations whose length has 32 bits (PS3.5 7.1.2)."""
 VRS: Final = {
@@ -124,7 +126,7 @@ def _elements(
                 (length,) = _long(data, start)
                 start += 4
         tag = group << 16 | number
-        if tag >= 0x7FE00000 and (group == 0xFFFE or not depth):
+        if tag >= FIRST_PIXELS and (group == 0xFFFE or not depth):
             return found, at
         if length != UNDEFINED:
             after = start + length

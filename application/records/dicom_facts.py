@@ -1,6 +1,7 @@
 """The elements of one data set as an `InstanceHeader`: which tag says what, and what stands in for it (PS3.6)."""
 
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ _IDENTIFYING: Final = (
     (0x00101040, "PatientAddress"),
     (0x00102154, "PatientTelephoneNumbers"),
 )
+_NAMED_B: Final = re.compile(r"\bep_b(\d{1,5})(?!\d)")
 # fmt: off
 TAGS: Final = frozenset((
     0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080023,
@@ -30,6 +32,7 @@ TAGS: Final = frozenset((
     0x0019100C, 0x0020000D, 0x0020000E, 0x00200011, 0x00200012, 0x00200013, 0x00200032, 0x00200037,
     0x00200052, 0x00200100, 0x00201041, 0x00201208, 0x00201209, 0x00280002, 0x00280004, 0x00280008,
     0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280301, 0x00282110, 0x00282114, 0x00431039,
+    0x20011003,
     *FUNCTIONAL_GROUPS,
 ))
 # fmt: on
@@ -49,7 +52,8 @@ def header_of(raw: Raw, meta: dict[int, bytes], syntax: str) -> InstanceHeader:
         ("SeriesInstanceUID", series),
     )
     frames, shared = functional_groups(raw, enc)
-    b_value = _b_value(raw, enc)
+    name = text(raw, 0x00180024) or text(raw, 0x00189005)
+    b_value = _b_value(raw, enc, name)
     return InstanceHeader(
         sop_class_uid=sop_class or uid(meta.get(0x0002)),
         sop_instance_uid=sop_instance or uid(meta.get(0x0003)),
@@ -99,7 +103,7 @@ def header_of(raw: Raw, meta: dict[int, bytes], syntax: str) -> InstanceHeader:
         kernel=text(raw, 0x00181210, enc) or shared.kernel,
         scanning_sequence=texts(raw, 0x00180020),
         sequence_variant=texts(raw, 0x00180021),
-        sequence_name=text(raw, 0x00180024) or text(raw, 0x00189005),
+        sequence_name=name,
         repetition_time=_first(number(raw, 0x00180080), shared.repetition_time),
         echo_time=_first(number(raw, 0x00180081), shared.echo_time),
         inversion_time=_first(number(raw, 0x00180082), shared.inversion_time),
@@ -124,17 +128,24 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _b_value(raw: Raw, enc: tuple[str, ...]) -> float | None:
-    """Diffusion b-value (0018,9087), or the manufacturers' private element from before there was one."""
+def _b_value(raw: Raw, enc: tuple[str, ...], name: str) -> float | None:
+    """Diffusion b-value (0018,9087), or the manufacturers' private element from before there was one.
+
+    Where private elements were removed, a Siemens sequence still has it in its name ("*ep_b800t").
+    """
     standard = number(raw, 0x00189087, "FD")
     if standard is not None:
         return standard
     maker = text(raw, 0x00080070, enc).upper()
     if "SIEMENS" in maker:
-        return number(raw, 0x0019100C, "IS")
+        private = number(raw, 0x0019100C, "IS")
+        named = _NAMED_B.search(name) if private is None else None
+        return float(named[1]) if named is not None else private
     if maker.startswith("GE"):
         packed = number(raw, 0x00431039, "IS")
         return packed % 100_000 if packed is not None else None  # GE adds 10^9 to it
+    if maker.startswith("PHILIPS"):
+        return number(raw, 0x20011003, "FL")
     return None
 
 

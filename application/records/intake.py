@@ -95,12 +95,18 @@ class Intake:
         """
         upload, record = str(uuid7()), str(uuid7())
         with self.transaction() as database:
-            if quota.usage(database, upload, case).case_uploads >= self.limits.case_uploads:
-                raise QuotaExceeded(f"a case has at most {self.limits.case_uploads} uploads under way")
+            self._check_uploads(database, upload, case)
         sealed = self._sealer.seal(subject_of(record), key_context(upload), new_identity().encode())
         with self.transaction() as database:
+            # Again, one after the other: many may have passed above at once.
+            uploads.one_by_one(database, case)
+            self._check_uploads(database, upload, case)
             uploads.insert(database, upload, case, actor, kind, record, sealed)
         return upload
+
+    def _check_uploads(self, database: Connection, upload: str, case: str) -> None:
+        if quota.usage(database, upload, case).case_uploads >= self.limits.case_uploads:
+            raise QuotaExceeded(f"a case has at most {self.limits.case_uploads} uploads under way")
 
     def adding(self, upload: str, recorded: tuple[int, int] = (0, 0)) -> Adding:
         """The upload, to add files to; one look at it for any number of them.

@@ -9,9 +9,11 @@ import msgspec
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.errors import DatabaseUnavailable, UploadNotFound
+from domain.errors import DatabaseUnavailable, QuotaExceeded, UploadNotFound
 from domain.records import RecordKind
 
+IDS_PER_FILE = 16
+"""Under how many ids a sender may send the same bytes with the same name: a client that lost its own makes new ones."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Connection = psycopg.Connection[Any]
@@ -190,11 +192,24 @@ def sent(database: Connection, upload: str, file: str) -> Named | None:
 
 
 def mark_sent(database: Connection, upload: str, file: str, sha256: str, name_tag: bytes) -> None:
-    """Say under which id a file came."""
-    database.execute(
-        "INSERT INTO intake.sent (upload, id, sha256, name_tag) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (upload, file, bytes.fromhex(sha256), name_tag),
-    )
+    """Say under which new id a file came. The upload is locked by `load`.
+
+    Raises:
+        QuotaExceeded: the same file has come under many ids already, and no other limit would end that.
+    """
+    named = (upload, bytes.fromhex(sha256), name_tag)
+    row = database.execute(
+        "INSERT INTO intake.sent (upload, sha256, name_tag, id) SELECT %s, %s, %s, %s"
+        " WHERE (SELECT count(*) FROM intake.sent WHERE (upload, sha256, name_tag) = (%s, %s, %s)) < %s RETURNING 1",
+        (*named, file, *named, IDS_PER_FILE),
+    ).fetchone()
+    if row is None:
+        raise QuotaExceeded(f"one file may be sent under at most {IDS_PER_FILE} ids")
+
+
+def one_by_one(database: Connection, case: str) -> None:
+    """Let nobody else begin an upload for this case before the transaction ends."""
+    database.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"uploads of {case}",))
 
 
 def claim(database: Connection, upload: str, tag: bytes) -> None:

@@ -4,9 +4,6 @@ The position is durable, and each process may run the same automation: the posit
 an entry leads to its jobs exactly once, whatever crashes in between, and however long nobody ran.
 """
 
-import select
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,6 +12,7 @@ import psycopg
 import structlog
 
 from application import sql
+from application.ledger.woken import WokenThread
 
 POLL_S: Final = 1.0
 """A wake-up may be lost with its connection; nothing waits longer than this for it."""
@@ -45,10 +43,7 @@ class AutomationLoop:
     def __init__(self, automation: Automation, conninfo: str, *, poll_s: float = POLL_S) -> None:
         self._automation = automation
         self._conninfo = conninfo
-        self._poll_s = poll_s
-        self._stopping = threading.Event()
-        self._wake, self._waker = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name=f"automation-{automation.name}", daemon=True)
+        self._thread = WokenThread(self._run, f"automation-{automation.name}", poll_s)
 
     def start(self) -> None:
         """Start the thread."""
@@ -56,34 +51,23 @@ class AutomationLoop:
 
     def stop(self) -> None:
         """Finish the transaction that is under way, then stop."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._waker.send(b"\0")
-            self._thread.join()
-        self._wake.close()
-        self._waker.close()
+        self._thread.stop()
 
     def _run(self) -> None:
         failures = 0
-        while not self._stopping.is_set():
+        while not self._thread.stopping:
             try:
                 with psycopg.connect(self._conninfo, autocommit=True, options=_SESSION) as connection:
                     connection.execute("LISTEN ledger")
-                    while not self._stopping.is_set():
-                        while advance(connection, self._automation) and not self._stopping.is_set():
+                    while not self._thread.stopping:
+                        while advance(connection, self._automation) and not self._thread.stopping:
                             pass
                         failures = 0
-                        self._pause(connection)
+                        self._thread.wait(connection)
             except Exception as error:  # noqa: BLE001 - whatever fails is logged by its kind, and tried again
                 failures += 1
                 log.error("automation.failing", automation=self._automation.name, error=type(error).__name__)
-                self._stopping.wait(min(0.5 * 2**failures, MAX_BACKOFF_S))
-
-    def _pause(self, connection: psycopg.Connection[Any]) -> None:
-        # A notification may have come in with the answer to a query; the socket would not tell of it again.
-        if list(connection.notifies(timeout=0)):
-            return
-        select.select([connection.fileno(), self._wake.fileno()], [], [], self._poll_s)
+                self._thread.rest(min(0.5 * 2**failures, MAX_BACKOFF_S))
 
 
 def advance(connection: psycopg.Connection[Any], automation: Automation, *, batch: int = BATCH) -> bool:

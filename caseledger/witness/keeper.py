@@ -24,7 +24,7 @@ from domain.ledger.cosignature_witness import (
     decide,
     parse_request,
 )
-from domain.ledger.note import COSIGNATURE_V1, Note, VerifierKey, cosign, cosign_mldsa, is_key_name
+from domain.ledger.note import COSIGNATURE_V1, ED25519, Note, VerifierKey, cosign, cosign_mldsa, is_key_name
 
 MAX_LOGS = 1_000
 MAX_LOGS_BYTES = 4 * 1024 * 1024
@@ -163,12 +163,15 @@ def add_log(directory: Path, vkey: str) -> VerifierKey:
 
     Raises:
         BadPublicKey: not a verifier key.
-        Misconfigured: there is no witness, the key is its own, or it knows as many as it can.
+        Misconfigured: there is no witness, the key is its own or one of entries, or it knows as many as it can.
     """
     witness = Witness(directory)
     key = VerifierKey.parse(vkey.strip())
     if key.name == witness.name:
         raise Misconfigured("a witness does not watch its own name")
+    if key.algorithm == ED25519 and key.name.endswith("/entries"):
+        # It would never hold: what a witness reads are checkpoints, and they bear the name of the log itself.
+        raise Misconfigured("that is the key of a log's entries: give the key of its checkpoints, named as the log")
     known = read_logs(directory)
     if key in known:
         return key

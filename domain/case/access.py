@@ -26,7 +26,8 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 _OWN = Permission(basis="own_case")
 _ASSIGNED = Permission(basis="assigned")
 _AUDIT = Permission(basis="audit", content=False)
-_NO_RECORD = "the case has no such record"
+NO_RECORD = "the case has no such record"
+NO_OPINION = "the case has no such opinion"
 
 
 def may_read(state: CaseState, actor: Actor, what: What, now: int, item: str | None = None) -> Permission:
@@ -126,7 +127,7 @@ def _specialist(state: CaseState, actor: Actor, what: What, item: str | None, no
     if what == "record":
         if item in state.records and item not in reviewable(state, now):
             # To them it does not exist; the cause is what goes on record.
-            raise NotFound(_NO_RECORD) from MissingConsent(f"no active consent covers record {item}")
+            raise NotFound(NO_RECORD) from MissingConsent(f"no active consent covers record {item}")
         found = _record(state, item)
         if found in state.unchecked_imaging():
             raise WrongPhase(f"imaging record {found.record} has not been checked")
@@ -170,7 +171,7 @@ def _recipient(state: CaseState, actor: Actor, item: str | None, now: int) -> Pe
 def _record(state: CaseState, item: str | None) -> Record:
     record = None if item is None else state.records.get(item)
     if record is None:
-        raise NotFound(_NO_RECORD)
+        raise NotFound(NO_RECORD)
     if record.quarantined:
         raise WrongPhase(f"record {record.record} is in quarantine")
     return record
@@ -185,5 +186,5 @@ def _imaging(state: CaseState) -> Imaging:
 def _opinion(state: CaseState, item: str | None) -> SignedOpinion:
     opinion = None if item is None else state.opinions.get(item)
     if opinion is None:
-        raise NotFound("the case has no such opinion")
+        raise NotFound(NO_OPINION)
     return opinion

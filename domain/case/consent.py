@@ -17,6 +17,8 @@ from domain.errors import AlreadyDone, MalformedBody, MissingConsent, MissingPar
 REVIEWING: tuple[ConsentKind, ...] = ("review", "transfer_to_country")
 """What it takes for a specialist to see a case."""
 
+NO_CONSENT = "there is no such consent"
+
 _OUTSIDERS: tuple[ConsentKind, ...] = ("share_opinion", "share_records", "trial_team", "treating_centre")
 
 
@@ -76,19 +78,21 @@ def require_process(state: CaseState, now: int) -> None:
 
 
 def require_reviewing(
-    state: CaseState, records: tuple[str, ...], *, actor: str, country: str, now: int
+    state: CaseState, records: tuple[str, ...], *, actor: str, country: str, now: int, pinned: bool = False
 ) -> tuple[str, ...]:
     """The consents under which this specialist, in this country, may see each of these records.
+
+    Where the records are those that an opinion pins, as they were sent, a refusal names the place of one, not its id.
 
     Raises:
         MissingConsent: one of them is not covered for review, or not for the transfer to that country.
     """
     relied: dict[str, None] = {}
     for kind in REVIEWING:
-        for record in records or (None,):
+        for number, record in enumerate(records or (None,)):
             consent = covering(state, kind, now, record=record, actor=actor, country=country)
             if consent is None:
-                what = "the case" if record is None else f"record {record}"
+                what = "the case" if record is None else f"relied_on.{number}" if pinned else f"record {record}"
                 raise MissingConsent(f"no active consent of kind {kind} covers {what} for {country}")
             relied[consent.consent] = None
     return tuple(relied)
@@ -112,7 +116,7 @@ def require_share(
     """
     consent = state.consents.get(consent_id)
     if consent is None or consent.kind != "share_opinion":
-        raise MissingConsent(f"there is no consent {consent_id} to share an opinion")
+        raise MissingConsent("there is no such consent to share an opinion")
     if not consent.active(now):
         raise MissingConsent(f"consent {consent_id} is not active")
     if not _names(consent.recipient, recipient):
@@ -159,7 +163,7 @@ def grant(state: CaseState, command: GrantConsent, actor: Actor, now: int) -> Co
     if command.supersedes is not None:
         old = state.consents.get(command.supersedes)
         if old is None or old.ended or old.kind != command.kind:
-            raise MissingConsent(f"there is no consent {command.supersedes} of this kind to supersede")
+            raise MissingConsent("there is no such consent of this kind to supersede")
     return ConsentGranted(
         consent=command.consent,
         kind=command.kind,
@@ -208,7 +212,7 @@ def withdraw(state: CaseState, command: WithdrawConsent, actor: Actor) -> Consen
         raise MissingPart("a coordinator records a withdrawal only with evidence_sha256")
     consent = state.consents.get(command.consent)
     if consent is None:
-        raise MissingConsent(f"there is no consent {command.consent}")
+        raise MissingConsent(NO_CONSENT)
     if consent.ended:
         raise AlreadyDone(f"consent {command.consent} has ended already")
     return ConsentWithdrawn(consent=command.consent, evidence_sha256=command.evidence_sha256)

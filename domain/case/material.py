@@ -89,7 +89,7 @@ def classify_record(state: CaseState, command: ClassifyRecord, actor: Actor) -> 
     require_phase(state, command)
     record = state.records.get(command.record)
     if record is None:
-        raise MissingPart(f"the case has no record {command.record}")
+        raise MissingPart("the case has no such record")
     if record.quarantined:
         raise WrongPhase(f"record {command.record} is in quarantine")
     if (record.kind == "imaging") != (command.kind == "imaging"):

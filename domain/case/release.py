@@ -37,7 +37,7 @@ def share_opinion(state: CaseState, command: ShareOpinion, actor: Actor, now: in
     require_phase(state, command)
     opinion = _opinion(state, command.opinion)
     if not opinion.delivered or command.version != opinion.version:
-        raise MissingPart(f"version {command.version} of opinion {command.opinion} has not been delivered")
+        raise MissingPart(f"opinion {opinion.opinion} has not been delivered in that version")
     if command.recipient.actor is None:
         raise MissingPart("a share names the sign-in id of its recipient")
     require_share(
@@ -82,7 +82,7 @@ def open_share(state: CaseState, command: OpenShare, actor: Actor, now: int) -> 
         raise WrongRole("a share is opened by its recipient")
     share = state.shares.get(command.share)
     if share is None:
-        raise ShareNotFound(f"there is no share {command.share}")
+        raise ShareNotFound
     if actor.id != share.recipient.actor:
         raise WrongRole("a share is opened by its recipient")
     require_phase(state, command)
@@ -100,5 +100,5 @@ def open_share(state: CaseState, command: OpenShare, actor: Actor, now: int) -> 
 def _opinion(state: CaseState, opinion: str) -> SignedOpinion:
     found = state.opinions.get(opinion)
     if found is None:
-        raise MissingPart(f"the case has no opinion {opinion}")
+        raise MissingPart("the case has no such opinion")
     return found

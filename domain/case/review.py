@@ -89,7 +89,7 @@ def sign_opinion(state: CaseState, command: SignOpinion, actor: Actor, now: int)
         raise AlreadyDone(f"opinion {command.opinion} is signed already")
     pinned = tuple(each.record for each in command.relied_on)
     # First: a record that the consents leave out is refused as one that is not there.
-    _require_covered(state, assignment, pinned, now)
+    _require_covered(state, assignment, pinned, now, pinned=True)
     _require_pins(state, command.relied_on)
     for record in newer_material(state, now):
         if record not in pinned:
@@ -118,8 +118,11 @@ def _declared(state: CaseState) -> tuple[str, ...]:
     return tuple(each.record for each in state.usable() if each.record in state.declared)
 
 
-def _require_covered(state: CaseState, assignment: Assignment, records: tuple[str, ...], now: int) -> None:
-    require_reviewing(state, records, actor=assignment.actor, country=assignment.country, now=now)
+def _require_covered(
+    state: CaseState, assignment: Assignment, records: tuple[str, ...], now: int, *, pinned: bool = False
+) -> None:
+    actor, country = assignment.actor, assignment.country
+    require_reviewing(state, records, actor=actor, country=country, now=now, pinned=pinned)
 
 
 def _require_pins(state: CaseState, pins: tuple[RecordPin, ...]) -> None:
@@ -127,9 +130,9 @@ def _require_pins(state: CaseState, pins: tuple[RecordPin, ...]) -> None:
     unchecked = {each.record for each in state.unchecked_imaging()}
     if len({pin.record for pin in pins}) != len(pins):
         raise MalformedBody("the opinion pins one record twice")
-    for pin in pins:
+    for number, pin in enumerate(pins):
         if pin.record not in usable:
-            raise MissingPart(f"the case has no usable record {pin.record}")
+            raise MissingPart(f"relied_on.{number}: the case has no such usable record")
         if usable[pin.record].manifest_sha256 != pin.manifest_sha256:
             raise DigestMismatch(f"record {pin.record} does not have the manifest that is pinned")
         if pin.record in unchecked:

@@ -10,13 +10,15 @@ from domain.imaging.findings import Finding, Severity
 from domain.imaging.identity import comparable, contradicts, several
 from domain.imaging.model import Instance, InstanceHeader, PatientIdentity
 from domain.imaging.requirement import Vocabulary
-from domain.imaging.roles import TEXT_TYPES, is_secondary_capture
+from domain.imaging.roles import TEXT_TYPES, is_secondary_capture, label_of, modality_of
 from domain.imaging.stacks import series_key
 
 DIRECTORY_NAMES: Final = ("dicomdir", "dirfile")
 _NATIVE: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"))
 _COMPRESSION: Final = 2000
 """No codec makes a clinical image this many times smaller; a file below it does not hold the picture it claims."""
+_EMPTY_FRAME: Final = 16 * 1024 * 1024
+"""Bytes of a picture from which that counts: below, one that is black throughout can shrink further."""
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -85,7 +87,8 @@ def cut_off(one: Instance) -> str:
         return ""
     if header.transfer_syntax in _NATIVE:
         return "the pixel data is shorter than the image" if expected > present + 1 else ""
-    return "the pixel data is cut off" if expected > _COMPRESSION * max(present, 1) else ""
+    least = 1 if expected < _EMPTY_FRAME else expected / _COMPRESSION
+    return "the pixel data is cut off" if present < least else ""
 
 
 def _once(readable: list[tuple[Instance, InstanceHeader]]) -> tuple[list[InstanceHeader], list[Finding]]:
@@ -177,15 +180,21 @@ def counted(found: list[InstanceHeader]) -> list[Finding]:
     for kind in ("study", "series"):
         came: Counter[str] = Counter()
         said: dict[str, int] = {}
+        shown: dict[str, str] = {}
         for header in found:
             key = header.study_uid if kind == "study" else header.series_uid
             stated = header.study_instances if kind == "study" else header.series_instances
             if key:
                 came[key] += 1
                 said[key] = max(said.get(key, 0), stated or 0)
+                if stated and key not in shown:
+                    shown[key] = label_of(header, modality_of(header)) if kind == "series" else "study"
         for key in sorted(came):
             if said[key] > came[key]:
-                told = f"Of a {kind} of {said[key]} images only {came[key]} came: please send the others too."
+                told = (
+                    f"Of the {said[key]} images that the {shown[key]} says it has only {came[key]} came: "
+                    "please send the others too."
+                )
                 findings.append(
                     Finding(
                         code="COUNT_SHORT",
@@ -201,12 +210,15 @@ def counted(found: list[InstanceHeader]) -> list[Finding]:
     return findings
 
 
-def late_numbers(found: list[InstanceHeader]) -> list[Finding]:
-    """Series whose instance numbers start late: a hint that earlier images were left out, and no more."""
+def late_numbers(slices: list[InstanceHeader]) -> list[Finding]:
+    """Series whose instance numbers start late: a hint that earlier slices were left out, and no more."""
     lowest: dict[str, int] = {}
-    for header in found:
+    shown: dict[str, str] = {}
+    for header in slices:
         if header.instance_number is not None:
             key = series_key(header)
+            if key not in shown:
+                shown[key] = label_of(header, modality_of(header))
             lowest[key] = min(lowest.get(key, header.instance_number), header.instance_number)
     return [
         Finding(
@@ -215,7 +227,7 @@ def late_numbers(found: list[InstanceHeader]) -> list[Finding]:
             series=key,
             value=str(first),
             unit="1",
-            message=f"The images of this series are numbered from {first}: please send earlier ones, if any.",
+            message=f"The images of the {shown[key]} are numbered from {first}: please send earlier ones, if any.",
         )
         for key, first in sorted(lowest.items())
         if first > 2

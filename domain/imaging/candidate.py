@@ -11,7 +11,7 @@ from domain.imaging.geometry import Measures, measure
 from domain.imaging.model import InstanceHeader
 from domain.imaging.phases import Timed, seconds_of
 from domain.imaging.requirement import Requirement
-from domain.imaging.roles import modality_of
+from domain.imaging.roles import label_of, modality_of
 from domain.imaging.sequences import b_values, sequences_of
 from domain.imaging.stacks import Stack
 
@@ -59,14 +59,6 @@ class Candidate(msgspec.Struct, kw_only=True):
             sequences=self.sequences,
             used_for=tuple(self.used_for),
         )
-
-
-def label_of(header: InstanceHeader, modality: str) -> str:
-    """What a hospital finds the series by: its number and description."""
-    number = "" if header.series_number is None else f" {header.series_number}"
-    described = header.series_description or header.protocol_name
-    shown = f' "{described[:64]}"' if described else ""
-    return f"{modality or 'image'} series{number}{shown}"
 
 
 def day_of(header: InstanceHeader) -> date | None:

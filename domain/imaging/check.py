@@ -10,22 +10,31 @@ from typing import Final
 
 import msgspec
 
+from domain.imaging.anatomy import fit_of, regions_of
 from domain.imaging.batch import counted, labels, late_numbers, sort_out, whose
-from domain.imaging.candidate import Candidate, candidate_of, label_of
+from domain.imaging.candidate import Candidate, candidate_of
 from domain.imaging.findings import SEVERITIES, Finding, Report, SeriesRow, Severity, Verdict, verdict_of
 from domain.imaging.model import Instance, InstanceHeader, PatientIdentity
-from domain.imaging.needs import judge
+from domain.imaging.needs import judge, other_modality, wrong_anatomy
 from domain.imaging.phases import detect
-from domain.imaging.quality import NOTED, quality
+from domain.imaging.quality import NOTED, compressed, quality
 from domain.imaging.requirement import Requirement
-from domain.imaging.roles import Role, modality_of, role_of
+from domain.imaging.roles import Role, label_of, modality_of, role_of
 from domain.imaging.stacks import Slice, Stack, series_key, slices_of, stacks_of
 
 FAR_APART_D: Final = 365
 """Days between studies from which they are no longer one picture of the disease (J)."""
 _SURVEY_MM: Final = 8.0
 _SURVEY_SLICES: Final = 12
+_SURVEY_PLANES: Final = 4
 """Several planes of few thick slices are a survey, whatever the description says (J)."""
+_OF_PICTURES: Final = frozenset(
+    (
+        *("MODALITY_MISSING", "WRONG_ANATOMY", "NO_CONTRAST_EVIDENCE", "STALE", "DATE_UNKNOWN", "COVERAGE_SHORT"),
+        *("THICK_SLICES", "LOW_INPLANE_RES", "GANTRY_TILT", "LOSSY", "UNSUPPORTED_SYNTAX"),
+    )
+)
+"""What is said of slices that form no stack: whoever sends the rest should not send more of the same."""
 
 
 def check(
@@ -48,12 +57,12 @@ def check(
         *whose(found, case_patient, requirement.vocabulary),
         *labels(found),
         *counted(found),
-        *late_numbers(found),
     ]
     roles: dict[str, Counter[Role]] = defaultdict(Counter)
     slices: dict[str, list[Slice]] = defaultdict(list)
-    unplaced: Counter[str] = Counter()
+    unplaced: dict[str, list[InstanceHeader]] = defaultdict(list)
     first: dict[str, InstanceHeader] = {}
+    numbered: list[InstanceHeader] = []
     for header in found:
         key = series_key(header)
         role = role_of(header, requirement.vocabulary)
@@ -62,23 +71,31 @@ def check(
         if role == "slice":
             placed = slices_of(header)
             slices[key] += placed
-            unplaced[key] += not placed
+            numbered.append(header)
+            if not placed:
+                unplaced[key].append(header)
     candidates: list[Candidate] = []
     for key in sorted(slices):
         stacks = stacks_of(key, slices[key])
         if _is_survey(stacks):
             roles[key]["localizer"] += roles[key].pop("slice")
-            unplaced[key] = 0
+            unplaced.pop(key, None)
             continue
         candidates += _candidates(key, stacks, requirement)
         findings += _single_position(key, stacks, first[key])
-    detect([one.timed for one in candidates], requirement.vocabulary)
     volumes = [one for one in candidates if one.measures.count > 1]
+    detect([one.timed for one in volumes], requirement.vocabulary)
     if volumes:
         findings += judge(volumes, requirement, on)
         findings += _noted(volumes, requirement, on)
         findings += _far_apart(volumes)
-    findings += _nothing(roles, bool(volumes), unplaced)
+    elif candidates:
+        findings += [each for each in judge(candidates, requirement, on) if each.code in _OF_PICTURES]
+    findings += late_numbers(numbered)
+    findings += _unplaced(unplaced, requirement, bool(candidates))
+    if not volumes:
+        findings += _compressed_pictures(found, requirement)
+    findings += _nothing(roles, bool(volumes), sum(map(len, unplaced.values())))
     rows = [one.row(roles[one.stack.series]["slice"]) for one in volumes]
     rows += _rest(roles, first, {one.stack.series for one in volumes})
     ordered = tuple(sorted(set(findings), key=_order))
@@ -111,10 +128,14 @@ def _order(finding: Finding) -> tuple[int, str, str, str, str]:
 def _candidates(key: str, stacks: list[Stack], requirement: Requirement) -> list[Candidate]:
     made = []
     seen: Counter[tuple[float, ...]] = Counter()
+    longest = max((len(stack.slices) for stack in stacks), default=0)
     for index, stack in enumerate(sorted(stacks, key=_stack_order)):
         layer = seen[stack.normal]
         seen[stack.normal] += 1
-        made.append(candidate_of(stack, key if len(stacks) == 1 else f"{key}#{index + 1}", layer, requirement))
+        if longest == 1:
+            return [candidate_of(stack, key, layer, requirement)]
+        if len(stack.slices) > 1:
+            made.append(candidate_of(stack, key if len(stacks) == 1 else f"{key}#{index + 1}", layer, requirement))
     return made
 
 
@@ -135,8 +156,8 @@ def _stack_order(stack: Stack) -> tuple[object, ...]:
 
 
 def _is_survey(stacks: list[Stack]) -> bool:
-    """Two or more planes, each of few thick slices."""
-    if not stacks or stacks[0].orientations < 2:
+    """Two planes, or a few, each of few thick slices. What turns on about an axis is a radial set (MRCP)."""
+    if not stacks or not 2 <= stacks[0].orientations <= _SURVEY_PLANES:
         return False
     return all(
         len(stack.slices) <= _SURVEY_SLICES
@@ -152,7 +173,8 @@ def _single_position(key: str, stacks: list[Stack], header: InstanceHeader) -> l
     label = label_of(header, modality_of(header))
     count = len(stacks)
     severity: Severity = "note"
-    told = f"{label[:1].upper()}{label[1:]}: its {count} image(s) show no two parallel places, so it is no volume."
+    its = "its only image shows one place" if count == 1 else f"its {count} images show no two parallel places"
+    told = f"{label[:1].upper()}{label[1:]}: {its}, so it is no volume."
     return [Finding(code="NOT_A_VOLUME", severity=severity, series=key, value=str(count), unit="1", message=told)]
 
 
@@ -189,7 +211,36 @@ def _far_apart(volumes: list[Candidate]) -> list[Finding]:
     ]
 
 
-def _nothing(roles: dict[str, Counter[Role]], volumes: bool, unplaced: Counter[str]) -> list[Finding]:
+def _unplaced(unplaced: dict[str, list[InstanceHeader]], requirement: Requirement, judged: bool) -> list[Finding]:
+    """What headers without a place tell all the same: compression; where there is nothing else, modality and region."""
+    findings: list[Finding] = []
+    for key, headers in unplaced.items():
+        findings += compressed(headers, key, label_of(headers[0], modality_of(headers[0])))
+    everything = [header for headers in unplaced.values() for header in headers]
+    if judged or not everything:
+        return [msgspec.structs.replace(finding, severity="note") for finding in findings] if judged else findings
+    if requirement.modalities and not any(modality_of(header) in requirement.modalities for header in everything):
+        findings.append(other_modality(requirement))
+    regions = [regions_of(header, requirement.vocabulary) for header in everything]
+    if all(fit_of(each, requirement.regions, 0.0) == "wrong" for each in regions):
+        findings.append(wrong_anatomy({region for each in regions for region in each}, requirement))
+    return findings
+
+
+def _compressed_pictures(found: list[InstanceHeader], requirement: Requirement) -> list[Finding]:
+    """Notes about how pictures that are no slices were compressed, where there is nothing better to judge."""
+    series: dict[str, list[InstanceHeader]] = defaultdict(list)
+    for header in found:
+        if header.has_pixels and role_of(header, requirement.vocabulary) in ("screenshot", "picture", "projection"):
+            series[series_key(header)].append(header)
+    return [
+        msgspec.structs.replace(finding, severity="note")
+        for key, headers in series.items()
+        for finding in compressed(headers, key, label_of(headers[0], modality_of(headers[0])))
+    ]
+
+
+def _nothing(roles: dict[str, Counter[Role]], volumes: bool, lost: int) -> list[Finding]:
     """Why there is nothing to judge, and image headers without images or places."""
     total: Counter[Role] = Counter()
     for count in roles.values():
@@ -197,13 +248,14 @@ def _nothing(roles: dict[str, Counter[Role]], volumes: bool, unplaced: Counter[s
     findings: list[Finding] = []
     severity: Severity = "limited" if volumes else "inadequate"
     if total["no-pixels"]:
-        told = f"{total['no-pixels']} image headers came without their images: please send the complete files."
+        headers = "1 image header" if total["no-pixels"] == 1 else f"{total['no-pixels']} image headers"
+        told = f"{headers} came without the image: please send the complete files."
         findings.append(
             Finding(code="NO_PIXEL_DATA", severity=severity, value=str(total["no-pixels"]), unit="1", message=told)
         )
-    lost = sum(unplaced.values())
     if lost:
-        told = f"{lost} images do not say where in the body they lie: please send the original series."
+        images = "1 image does" if lost == 1 else f"{lost} images do"
+        told = f"{images} not say where in the body the slices lie: please send the original series."
         findings.append(
             Finding(
                 code="GEOMETRY_UNKNOWN",

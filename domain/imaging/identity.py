@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from domain.imaging.model import PatientIdentity
 from domain.imaging.words import fold, found_word
 
+MOST_WRITINGS = 50
+"""Ways in which one patient's name, birth date and numbers may be written; more are several people."""
+_LETTERS = str.maketrans({"\u00f8": "o", "\u0142": "l", "\u0111": "d", "\u0131": "i", "\u00e6": "a", "\u0153": "o"})
+_UMLAUT = re.compile("(?<=[aou])e")
 _TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "herr", "frau", "jr", "sr"))
 
 
@@ -13,8 +17,13 @@ def _names(identity: PatientIdentity, anonymous: tuple[str, ...]) -> list[frozen
     """The name's words, one set a script; [] when there is none or it says that it was removed."""
     if not identity.name.strip("^= ") or found_word(identity.name.replace("^", " "), anonymous):
         return []
-    groups = [frozenset(fold(re.sub(r"[\^,.]", " ", group)).split()) - _TITLES for group in identity.name.split("=")]
+    groups = [frozenset(_plain(group).split()) - _TITLES for group in identity.name.split("=")]
     return [group for group in groups if group]
+
+
+def _plain(name: str) -> str:
+    """A name as every hospital would write it: without accents, an umlaut and its "e" the same."""
+    return _UMLAUT.sub("", fold(re.sub(r"[\^,.]", " ", name)).translate(_LETTERS))
 
 
 def _same_name(a: list[frozenset[str]], b: list[frozenset[str]]) -> bool | None:
@@ -68,16 +77,15 @@ def differ(a: PatientIdentity, b: PatientIdentity, *, one_study: bool, anonymous
 
 def several(identities: Sequence[PatientIdentity], *, one_study: bool, anonymous: tuple[str, ...] = ()) -> bool:
     """True when any two of the identities differ."""
-    distinct = sorted({identity.digest: identity for identity in identities if identity.digest}.values(), key=_order)
+    written = {(one.name, one.birth_date, one.patient_id, one.other_ids): one for one in identities if one.digest}
+    if len(written) > MOST_WRITINGS:
+        return True
+    distinct = [written[key] for key in sorted(written)]
     return any(
         differ(a, b, one_study=one_study, anonymous=anonymous)
         for index, a in enumerate(distinct)
         for b in distinct[index + 1 :]
     )
-
-
-def _order(identity: PatientIdentity) -> str:
-    return identity.digest
 
 
 def contradicts(a: PatientIdentity, case: PatientIdentity, anonymous: tuple[str, ...] = ()) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
+import msgspec
+
 from domain.imaging.candidate import Candidate
 from domain.imaging.findings import SEVERITIES, Finding, Severity, decimal
 from domain.imaging.quality import quality
@@ -29,13 +31,12 @@ def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -
     pool = [one for one in candidates if not requirement.modalities or one.modality in requirement.modalities]
     usable = bool(pool)
     if not usable:
-        wanted = " or ".join(requirement.modalities)
-        message = f"There is no {wanted} among these images: {requirement.title} is needed."
-        findings.append(Finding(code="MODALITY_MISSING", severity="inadequate", value=wanted, message=message))
+        findings.append(other_modality(requirement))
+        requirement = _without_limits(requirement)
         pool = list(candidates)
     fitting = [one for one in pool if one.fit != "wrong"]
     if not fitting:
-        findings.append(_wrong(pool, requirement))
+        findings.append(wrong_anatomy({region for one in pool for region in one.regions}, requirement))
     chosen: list[Candidate] = []
     pool = fitting or pool
     findings += _contrast(pool, requirement)
@@ -60,8 +61,28 @@ def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -
     return findings
 
 
-def _wrong(pool: list[Candidate], requirement: Requirement) -> Finding:
-    shown = sorted({region for one in pool for region in one.regions})
+def other_modality(requirement: Requirement) -> Finding:
+    """That none of the modalities is there which a set is for."""
+    wanted = " or ".join(requirement.modalities)
+    message = f"There is no {wanted} among these images: {requirement.title} is needed."
+    return Finding(code="MODALITY_MISSING", severity="inadequate", value=wanted, message=message)
+
+
+def _without_limits(requirement: Requirement) -> Requirement:
+    """A set without the numbers that hold for its own modality only: a CT's pixels are no measure for an MRI."""
+    return msgspec.structs.replace(
+        requirement,
+        slice_limited_above=None,
+        slice_inadequate_above=None,
+        volumetry_above=None,
+        matrix_at_least=None,
+        pixel_at_most=None,
+    )
+
+
+def wrong_anatomy(regions: set[str], requirement: Requirement) -> Finding:
+    """That all images are labelled as other regions than a set needs."""
+    shown = sorted(regions)
     wanted = ", ".join(requirement.regions)
     message = (
         f"The images are labelled as {', '.join(shown)}; {requirement.title} needs {wanted}. "

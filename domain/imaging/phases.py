@@ -3,7 +3,9 @@
 What none of the three tells stays "unknown": that is a question for the hospital, and never a missing phase.
 """
 
+import math
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, Literal
@@ -13,7 +15,7 @@ import msgspec
 from domain.imaging.contrast import Evidence
 from domain.imaging.model import InstanceHeader
 from domain.imaging.requirement import Phase, Vocabulary
-from domain.imaging.words import fold, has_word
+from domain.imaging.words import fold, found_word, has_word
 
 By = Literal["words", "timing", "order", ""]
 
@@ -29,7 +31,10 @@ _BOUNDS: Final[tuple[tuple[float, Phase], ...]] = (
 """Upper bounds in seconds: half-way between late arterial 25-45 s, portal venous 60-90 s and delayed 120-300 s."""
 _USUAL_S: Final[dict[str, float]] = {"arterial": 35.0, "portal": 70.0, "delayed": 180.0}
 _SECONDS: Final = re.compile(r"(?<= )(\d{2,3}) (?:s|sec|secs|sek|seg|сек|秒)(?= )")
+_MINUTES: Final = re.compile(r"(?<= )(\d{1,2}) (?:min|mins|minutes?|minuten|мин|分)(?= )")
 _DAY_S: Final = 86_400.0
+_MOST_EXTENTS: Final = 100
+"""Kinds of stacks by their length that one day is searched for; no examination has as many."""
 
 
 class Timed(msgspec.Struct, kw_only=True):
@@ -47,6 +52,14 @@ class Timed(msgspec.Struct, kw_only=True):
     phase: Phase = "unknown"
     by: By = ""
     delay_s: float | None = None
+
+
+class _Alike(msgspec.Struct):
+    """Stacks of one day that reach about as far: when runs began, and those of known phase in order of time."""
+
+    given: bool
+    starts: list[float]
+    anchors: list[tuple[float, Timed]]
 
 
 def seconds_of(time: str) -> float | None:
@@ -75,6 +88,10 @@ def _words_in(text: str, vocabulary: Vocabulary) -> list[Phase]:
     found: list[Phase] = [phase for phase in ORDER if has_word(text, vocabulary.phases.get(phase, ()))]
     if "arterial" in found and "delayed" in found:
         found.remove("delayed")
+    if "portal" in found and "delayed" in found:
+        late = found_word(text, vocabulary.phases["delayed"])
+        if found_word(text, vocabulary.phases["portal"]) in late:  # "late venous" is one phase
+            found.remove("portal")
     if "hepatobiliary" in found and "delayed" in found:
         found.remove("delayed")
     return found
@@ -90,10 +107,19 @@ def _by_words(stack: Timed, vocabulary: Vocabulary) -> None:
             stack.phase, stack.by = ORDER[min(stack.layer, 3)], "order"
         elif len(found) == 1 and not has_word(text, vocabulary.several_phases):
             stack.phase, stack.by = found[0], "words"
-        elif not found and (match := _SECONDS.search(fold(text))) is not None:
-            stack.phase, stack.by = _phase_at(float(match[1])), "words"
+        elif not found and (delay := _stated_delay(text)) is not None:
+            stack.phase, stack.by = _phase_at(delay), "words"
         if found or stack.by:
             return
+
+
+def _stated_delay(text: str) -> float | None:
+    """Seconds that a description names ("70 s", "3 min"), None when it names none."""
+    folded = fold(text)
+    if (seconds := _SECONDS.search(folded)) is not None:
+        return float(seconds[1])
+    minutes = _MINUTES.search(folded)
+    return 60.0 * float(minutes[1]) if minutes is not None else None
 
 
 def _is_dynamic(stack: Timed, text: str, vocabulary: Vocabulary) -> bool:
@@ -110,8 +136,8 @@ def _delay(stack: Timed) -> float | None:
     if start is None or stack.acquired_s is None:
         return None
     delay = stack.acquired_s - start
-    if delay < -_DAY_S / 2:
-        delay += _DAY_S
+    if abs(delay) > _DAY_S / 2:
+        delay -= math.copysign(_DAY_S, delay)  # midnight came between the two
     return delay if -3600 < delay < 3600 else None
 
 
@@ -134,49 +160,63 @@ def _by_order(stacks: Sequence[Timed]) -> None:
     for day in sorted({stack.day for stack in stacks if stack.day}):
         timed = [(stack.acquired_s, stack) for stack in stacks if stack.day == day and stack.acquired_s is not None]
         given = [at for at, stack in timed if stack.contrast == "given"]
+        groups: dict[float, _Alike] = {}
         for at, stack in timed:
             if stack.phase != "unknown" or not given:
                 continue
-            alike = [other for _, other in timed if _alike(stack, other)]
-            told = any(other.contrast == "given" for other in alike)
-            phase = _place(at, alike) if told else "unknown"
+            extent = round(stack.extent, 2)
+            if extent not in groups and len(groups) < _MOST_EXTENTS:
+                groups[extent] = _alike(stack, timed)
+            alike = groups.get(extent)
+            phase = _place(at, alike) if alike is not None and alike.given else "unknown"
             if phase == "unknown" and stack.contrast == "unknown" and at < min(given):
                 phase = "plain"  # it names no agent, and came before every series that does
             if phase != "unknown":
                 stack.phase, stack.by = phase, "order"
 
 
-def _alike(a: Timed, b: Timed) -> bool:
-    longer, shorter = max(a.extent, b.extent), min(a.extent, b.extent)
-    return shorter > 0 and shorter >= 0.7 * longer
+def _alike(one: Timed, timed: Sequence[tuple[float, Timed]]) -> _Alike:
+    """The stacks that reach about as far as one."""
+    peers = []
+    for at, other in timed:
+        longer, shorter = max(one.extent, other.extent), min(one.extent, other.extent)
+        if shorter > 0 and shorter >= 0.7 * longer:
+            peers.append((at, other))
+    peers.sort(key=lambda peer: peer[0])
+    starts: list[float] = []
+    for at, _ in peers:
+        if not starts or at - starts[-1] > 10:
+            starts.append(at)
+    return _Alike(
+        given=any(other.contrast == "given" for _, other in peers),
+        starts=starts,
+        anchors=[(at, other) for at, other in peers if other.by in ("words", "timing") and other.phase in _USUAL_S],
+    )
 
 
-def _place(mine: float, alike: list[Timed]) -> Phase:
+def _place(mine: float, alike: _Alike) -> Phase:
     """From the nearest stack whose phase is known, else from the pattern of pauses between acquisitions."""
-    times = [(other.acquired_s, other) for other in alike if other.acquired_s is not None]
-    anchors = [
-        (abs(at - mine), at, other)
-        for at, other in times
-        if other.by in ("words", "timing") and other.phase in _USUAL_S
-    ]
+    anchors = alike.anchors
     if not anchors:
-        return _by_pauses(mine, sorted({at for at, _ in times}))
-    _, at, anchor = min(anchors, key=lambda item: item[:2])
+        return _by_pauses(mine, alike.starts)
+    index = bisect_left(anchors, mine, key=lambda anchor: anchor[0])
+    near = anchors[index : index + 1]
+    if index:
+        near.append(anchors[bisect_left(anchors, anchors[index - 1][0], key=lambda anchor: anchor[0])])
+    at, anchor = min(near, key=lambda anchor: (abs(anchor[0] - mine), anchor[0]))
     delay = (_USUAL_S[anchor.phase] if anchor.delay_s is None else anchor.delay_s) + mine - at
     return "plain" if delay < 0 else _phase_at(delay)
 
 
-def _by_pauses(at: float, times: list[float]) -> Phase:
+def _by_pauses(at: float, starts: list[float]) -> Phase:
     """Position in the sequence [plain,] arterial, portal [, delayed] that the pauses show.
 
     Arterial to portal is 15-60 s, portal to delayed 60-300 s; anything else tells nothing.
     """
-    starts: list[float] = []
-    for time in times:
-        if not starts or time - starts[-1] > 10:
-            starts.append(time)
+    if len(starts) > 4:
+        return "unknown"
     pauses = [after - before for before, after in pairwise(starts)]
-    index = max(i for i, start in enumerate(starts) if start <= at)
+    index = max((i for i, start in enumerate(starts) if start <= at), default=0)
     for first in (0, 1):
         rest = pauses[first:]
         if not rest or not 15 <= rest[0] <= 60 or len(rest) > 2 or (len(rest) == 2 and not 60 < rest[1] <= 300):

@@ -1,12 +1,13 @@
 """What is wrong with one stack, by the limits of a requirement set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
 from domain.imaging.candidate import Candidate
 from domain.imaging.findings import Finding, Severity, decimal
 from domain.imaging.geometry import THICKNESS_TOLERANCE_MM, TILT_DEG
+from domain.imaging.model import InstanceHeader
 from domain.imaging.requirement import Limit, Requirement
 
 _UID: Final = "1.2.840.10008.1.2"
@@ -77,7 +78,8 @@ def _steps(one: Candidate) -> Iterator[Finding]:
             one,
             "MISSING_SLICE",
             "inadequate",
-            f"{missing} slice(s) are missing; the first hole is {decimal(first.step)} mm wide where slices are "
+            f"{_slices(missing)} {'is' if missing == 1 else 'are'} missing; "
+            f"the first hole is {decimal(first.step)} mm wide where slices are "
             f"{decimal(measures.step)} mm apart (after position {place}). Please send the complete series.",
             float(missing),
             "1",
@@ -126,7 +128,7 @@ def _steps(one: Candidate) -> Iterator[Finding]:
 def _volume(one: Candidate, requirement: Requirement) -> Iterator[Finding]:
     measures, least, wanted = one.measures, requirement.slices_at_least, requirement.slices_wanted
     if measures.count < least.value:
-        told = f"it has only {measures.count} slices, too few for a volume; please send the complete examination."
+        told = f"it has only {_slices(measures.count)}, too few for a volume; please send the complete examination."
         yield _finding(one, "NOT_A_VOLUME", "inadequate", told, float(measures.count), "1", least)
     few = next((limit for limit in (least, wanted) if limit and measures.count < limit.value), None)
     hard, soft = requirement.coverage_inadequate_below, requirement.coverage_limited_below
@@ -141,10 +143,14 @@ def _volume(one: Candidate, requirement: Requirement) -> Iterator[Finding]:
     elif few is not None:
         severity = "inadequate" if few is least else "limited"
         told = (
-            f"it covers only {decimal(measures.extent, 1)} mm with {measures.count} slices; "
+            f"it covers only {decimal(measures.extent, 1)} mm with {_slices(measures.count)}; "
             "please send the complete examination."
         )
         yield _finding(one, "COVERAGE_SHORT", severity, told, float(measures.count), "1", few)
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
 
 
 def _thickness(one: Candidate, requirement: Requirement, soft: Limit | None, replaced: bool) -> Iterator[Finding]:
@@ -160,9 +166,11 @@ def _thickness(one: Candidate, requirement: Requirement, soft: Limit | None, rep
     if over is None:
         return
     far = "a slice only every" if worst > thickness else "slices of"
-    told = (
-        f"it has {far} {decimal(worst)} mm; please reconstruct at {decimal((soft or over).value)} mm or less "
-        "from the raw data, or acquire again."
+    wanted = f"{decimal((soft or over).value)} mm or less"
+    told = f"it has {far} {decimal(worst)} mm; please " + (
+        f"reconstruct at {wanted} from the raw data, or acquire again."
+        if one.modality == "CT"
+        else f"send it at {wanted}, or acquire it."
     )
     yield _finding(one, "THICK_SLICES", "inadequate" if over is hard else "limited", told, worst, "mm", soft or over)
 
@@ -184,11 +192,17 @@ def _resolution(one: Candidate, requirement: Requirement) -> Iterator[Finding]:
 
 
 def _pixels(one: Candidate) -> Iterator[Finding]:
-    stacked = [part.header for part in one.stack.slices]
+    return compressed([part.header for part in one.stack.slices], one.key, one.label)
+
+
+def compressed(stacked: Sequence[InstanceHeader], key: str, label: str) -> Iterator[Finding]:
+    """Findings about the compression of images of one series; lossy or not openable."""
+    named = f"{label[:1].upper()}{label[1:]}"
     unknown = sorted({header.transfer_syntax for header in stacked} - DECODABLE)
     if unknown:
-        told = f"its compression ({', '.join(unknown)}) cannot be opened here; please send it uncompressed."
-        yield _finding(one, "UNSUPPORTED_SYNTAX", "inadequate", told, ", ".join(unknown))
+        value = ", ".join(unknown)
+        told = f"{named}: its compression ({value}) cannot be opened here; please send it uncompressed."
+        yield Finding(code="UNSUPPORTED_SYNTAX", severity="inadequate", series=key, value=value, message=told)
     lossy = sum(
         header.lossy == "01"
         or header.transfer_syntax in _LOSSY
@@ -196,18 +210,19 @@ def _pixels(one: Candidate) -> Iterator[Finding]:
         for header in stacked
     )
     if lossy:
-        told = f"{lossy} images are compressed irreversibly; please send the original ones."
-        yield _finding(one, "LOSSY", "limited", told, float(lossy), "1")
+        count = "1 image is" if lossy == 1 else f"{lossy} images are"
+        told = f"{named}: {count} compressed irreversibly; please send the original ones."
+        yield Finding(code="LOSSY", severity="limited", series=key, value=str(lossy), unit="1", message=told)
 
 
 def _age(one: Candidate, requirement: Requirement, on: date) -> Iterator[Finding]:
     soft, hard = requirement.age_limited_above, requirement.age_inadequate_above
-    if one.day is None or one.day > on:
+    if one.day is None or (one.day - on).days > 1:  # east of the reader it may be tomorrow
         severity: Severity = "ask" if soft or hard else "note"
         told = "its date is missing or in the future; please tell us when it was acquired."
         yield _finding(one, "DATE_UNKNOWN", severity, told)
         return
-    age = (on - one.day).days
+    age = max(0, (on - one.day).days)
     over = next((limit for limit in (hard, soft) if limit and age > limit.value), None)
     if over is not None:
         told = (

@@ -52,9 +52,14 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     localizer: tuple[str, ...] = ()
     monitoring: tuple[str, ...] = ()
+    projection: tuple[str, ...] = ()
+    """Projections, renderings and calculated maps: pictures of a volume, and not the volume."""
     contrast: tuple[str, ...] = ()
     no_contrast: tuple[str, ...] = ()
     no_agent: tuple[str, ...] = ()
+    enteral: tuple[str, ...] = ()
+    """Contrast by mouth or rectum, which shows the bowel and no phase."""
+    intravenous: tuple[str, ...] = ()
     several_phases: tuple[str, ...] = ()
     phases: dict[str, tuple[str, ...]] = {}
     regions: dict[str, tuple[str, ...]] = {}

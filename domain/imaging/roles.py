@@ -4,6 +4,7 @@ The SOP class decides first, then Image Type values 3 and 4, then words. Modalit
 screenshot of a CT can carry both.
 """
 
+import re
 from typing import Final, Literal
 
 from domain.imaging.model import InstanceHeader
@@ -31,24 +32,38 @@ _SECONDARY: Final = _IMAGE + "7"
 _PHOTOGRAPHS: Final = (_IMAGE + "77.1.4", _IMAGE + "77.1.4.1")
 _PICTURES: Final = frozenset("1 1.1 1.2 1.3 3 3.1 5 6 6.1 6.2 12 12.1 12.1.1 12.2 12.2.1 12.3 13 14 20 77".split())
 _PICTURE_MODALITIES: Final = frozenset("CR DX MG US XA RF NM ES GM SM XC OP IVUS OCT".split())
-_PRIVATE_IMAGES: Final = {"1.3.46.670589.11.0.0.12.1": "MR", "1.2.840.113619.4.2": "CT", "1.2.840.113619.4.1": "MR"}
+_PRIVATE_IMAGES: Final = {"1.2.840.113619.4.2": "MR", "1.2.840.113619.4.3": "CT"}
+"""GE's own MR and CT image storage, from before its scanners wrote the standard's."""
 
 LOCALIZER_TYPES: Final = frozenset(
-    ("LOCALIZER", "SCOUT", "SURVEY", "TOPOGRAM", "SCANOGRAM", "REF_SURVIEW", "CT_SOM5 TOP", "CT_SOM7 TOP")
+    ("LOCALIZER", "SCOUT", "SURVEY", "SURVIEW", "TOPOGRAM", "SCANOGRAM", "REF_SURVIEW", "CT_SOM TOP")
 )
-MONITORING_TYPES: Final = frozenset(("CT_SOM5 MON", "CT_SOM7 MON", "MONITORING", "BOLUS TRACKING"))
+MONITORING_TYPES: Final = frozenset(("CT_SOM MON", "MONITORING", "BOLUS TRACKING"))
 PROJECTION_TYPES: Final = frozenset(
-    ("PROJECTION IMAGE", "MIP", "MAX_IP", "VOLREN", "VRT", "SSD", "CSA MIP", "CSA VRT", "CSA SSD", "VOLUME RENDERING")
+    (
+        *("PROJECTION IMAGE", "MIP", "MINIP", "MAX_IP", "MIN_IP", "CSA MIP"),
+        *("VOLREN", "VRT", "SSD", "CSA VRT", "CSA SSD", "VOLUME RENDERING", "VOLUME_RENDER", "SURFACE_RENDER"),
+    )
 )
 TEXT_TYPES: Final = frozenset(
-    ("DOSE_INFO", "PATIENT_INFO", "RESULTS", "DOSE", "SCREEN SAVE", "SCREENSHOT", "CT_SOM5 PROT", "CT_SOM7 PROT")
+    ("DOSE_INFO", "PATIENT_INFO", "RESULTS", "DOSE", "SCREEN SAVE", "SCREENSHOT", "CT_SOM PROT")
 )
 """Image Type values 3 and 4 (PS3.3 C.7.6.1.1.2 and vendors' own) that are no slices to judge."""
+_GENERATION: Final = re.compile(r"^CT_SOM\d+ ")
+"""Siemens names the generation of the scanner's software in front of the kind: CT_SOM5 MON, CT_SOM7 MON."""
 
 
 def modality_of(header: InstanceHeader) -> str:
     """Modality that the SOP class names, else the tag's: CT, MR, PT or whatever else is written."""
     return CROSS_SECTIONAL.get(header.sop_class_uid) or _PRIVATE_IMAGES.get(header.sop_class_uid) or header.modality
+
+
+def label_of(header: InstanceHeader, modality: str) -> str:
+    """What a hospital finds the series by: its number and description."""
+    number = "" if header.series_number is None else f" {header.series_number}"
+    described = header.series_description or header.protocol_name
+    shown = f' "{described[:64]}"' if described else ""
+    return f"{modality or 'image'} series{number}{shown}"
 
 
 def is_secondary_capture(header: InstanceHeader) -> bool:
@@ -85,6 +100,8 @@ def role_of(header: InstanceHeader, vocabulary: Vocabulary) -> Role:
         return "localizer"
     if has_word(described, vocabulary.monitoring):
         return "monitoring"
+    if has_word(described, vocabulary.projection):
+        return "projection"
     if not header.rows or not header.columns or not header.has_pixels:
         return "no-pixels"
     return "slice"
@@ -95,4 +112,4 @@ def _kinds(header: InstanceHeader) -> set[str]:
     kinds = {kind for kind in header.image_type[2:] if kind}
     if header.frame_geometry:
         kinds.update(kind for kind in header.frame_geometry[0].kind[2:] if kind)
-    return kinds
+    return {_GENERATION.sub("CT_SOM ", kind) if kind.startswith("CT_SOM") else kind for kind in kinds}

@@ -7,15 +7,24 @@ order or to count: they run on over a gap and may start anywhere.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from domain.imaging.model import Frame, InstanceHeader, Vector
+from domain.imaging.phases import seconds_of
 
 SAME_POSITION_MM: Final = 0.05
 """Positions closer than this are one position: headers round to 0.01, and no clinical slice is that thin."""
 PARALLEL: Final = math.cos(math.radians(1.0))
+FARTHEST_MM: Final = 1e5
+"""No patient lies further from a scanner's origin; a position beyond it, like a thickness, is a writing error."""
+MOST_DIRECTIONS: Final = 500
+"""Sets of parallel slices that one series is taken apart into; what turns on beyond them is no stack."""
+_INTERLEAVED_AT_MOST: Final = 8
+_SET_AT_LEAST: Final = 5
+_PAUSE_S: Final = 8.0
 
 
 class Slice(msgspec.Struct, kw_only=True, gc=False):
@@ -58,7 +67,7 @@ def cross(orientation: Vector) -> Vector:
     ax, ay, az, bx, by, bz = orientation
     nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     length = math.sqrt(nx * nx + ny * ny + nz * nz)
-    return (nx / length, ny / length, nz / length) if length > 0.5 else ()
+    return (nx / length, ny / length, nz / length) if 0.5 < length < 2.0 else ()
 
 
 def dot(a: Vector, b: Vector) -> float:
@@ -72,7 +81,7 @@ def slices_of(header: InstanceHeader) -> list[Slice]:
         return []
     if not header.frame_geometry:
         normal = cross(header.orientation) if header.orientation else ()
-        if not normal or not header.position or header.frames > 1:
+        if not normal or not _is_near(header.position) or header.frames > 1:
             return []
         return [
             Slice(
@@ -81,15 +90,16 @@ def slices_of(header: InstanceHeader) -> list[Slice]:
                 position=header.position,
                 normal=normal,
                 along=0.0,
-                thickness=header.thickness,
-                pixel_spacing=header.pixel_spacing,
+                thickness=_length(header.thickness),
+                pixel_spacing=header.pixel_spacing if _is_near(header.pixel_spacing) else (),
             )
         ]
     found = []
     for frame in header.frame_geometry:
         normal = cross(frame.orientation) if frame.orientation else ()
-        if normal and frame.position:
+        if normal and _is_near(frame.position):
             thickness = frame.thickness if frame.thickness is not None else header.thickness
+            spacing = frame.pixel_spacing or header.pixel_spacing
             found.append(
                 Slice(
                     header=header,
@@ -97,11 +107,19 @@ def slices_of(header: InstanceHeader) -> list[Slice]:
                     position=frame.position,
                     normal=normal,
                     along=0.0,
-                    thickness=thickness,
-                    pixel_spacing=frame.pixel_spacing or header.pixel_spacing,
+                    thickness=_length(thickness),
+                    pixel_spacing=spacing if _is_near(spacing) else (),
                 )
             )
     return found
+
+
+def _is_near(lengths: Vector) -> bool:
+    return bool(lengths) and max(lengths) < FARTHEST_MM and min(lengths) > -FARTHEST_MM
+
+
+def _length(value: float | None) -> float | None:
+    return value if value is not None and abs(value) < FARTHEST_MM else None
 
 
 def stacks_of(series: str, slices: Sequence[Slice]) -> list[Stack]:
@@ -114,7 +132,8 @@ def stacks_of(series: str, slices: Sequence[Slice]) -> list[Stack]:
                 members.append(one)
                 break
         else:
-            groups.append((one.normal, matrix, [one]))
+            if len(groups) < MOST_DIRECTIONS:
+                groups.append((one.normal, matrix, [one]))
     orientations = _count_directions([normal for normal, _, _ in groups])
     found = []
     for normal, _, members in groups:
@@ -162,10 +181,14 @@ def _acquired(one: Slice) -> Hashable:
     return (one.header.acquisition_date, one.header.acquisition_time, one.frame.acquired if one.frame else "")
 
 
-_APART: Final[tuple[Callable[[Slice], Hashable], ...]] = (
+_KINDS: Final[tuple[Callable[[Slice], Hashable], ...]] = (
     lambda one: one.frame.kind if one.frame and one.frame.kind else one.header.image_type,
     lambda one: one.header.kernel,
     lambda one: one.frame.echo_time if one.frame and one.frame.echo_time is not None else one.header.echo_time,
+)
+"""What makes images of another kind, wherever they lie."""
+_APART: Final[tuple[Callable[[Slice], Hashable], ...]] = (
+    *_KINDS,
     lambda one: one.frame.b_value if one.frame and one.frame.b_value is not None else one.header.b_value,
     lambda one: one.frame.time_index if one.frame and one.frame.time_index is not None else one.header.time_index,
     lambda one: one.header.inversion_time,
@@ -187,7 +210,7 @@ def _layers(members: list[Slice]) -> list[list[Slice]]:
     """Members apart into layers in which no position repeats."""
     depth = _depth(members)
     if depth == 1:
-        return [members]
+        return _interleaved(members)
     keys: list[Callable[[Slice], Hashable]] = []
     groups = [members]
     for apart in _APART:
@@ -199,6 +222,56 @@ def _layers(members: list[Slice]) -> list[list[Slice]]:
         if deepest == 1 and groups is trial:
             break
     return [layer for group in groups for layer in _ranked(group)]
+
+
+def _interleaved(members: list[Slice]) -> list[list[Slice]]:
+    """Members apart where whole sets lie between each other's places; else as one.
+
+    Two reconstructions whose first slices are a fraction of a step apart repeat no position. Taken as one stack they
+    would be full of holes. Stations follow each other, so they are no such sets; nor are odd and even slices of one
+    acquisition, whose steps together are even.
+    """
+    for apart in _KINDS:
+        if len({apart(one) for one in members}) > 1 and _are_sets(sets := _split(members, [apart])):
+            return sets
+    places = sorted(one.along for one in members)
+    odd = len(places) - 1 - _even_steps(places)
+    if 5 * odd * _INTERLEAVED_AT_MOST < 4 * len(members):
+        return [members]
+    for apart in (lambda one: one.header.acquisition_number, _pauses(members)):
+        sets = _split(members, [apart])
+        if 5 * odd * len(sets) >= 4 * len(members) and _are_sets(sets):
+            return sets
+    return [members]
+
+
+def _are_sets(sets: list[list[Slice]]) -> bool:
+    """Whether each is a stack of even steps by itself, and all reach over the same places."""
+    if not 2 <= len(sets) <= _INTERLEAVED_AT_MOST or min(map(len, sets)) < _SET_AT_LEAST:
+        return False
+    placed = [sorted(one.along for one in each) for each in sets]
+    lowest, highest = min(places[0] for places in placed), max(places[-1] for places in placed)
+    spans = [places[-1] - places[0] for places in placed]
+    even = all(_even_steps(places) >= 0.8 * (len(places) - 1) for places in placed)
+    return even and min(spans) >= 0.5 * (highest - lowest)
+
+
+def _even_steps(places: list[float]) -> int:
+    """How many steps are like the middle one."""
+    steps = [after - before for before, after in pairwise(places)]
+    usual = sorted(steps)[len(steps) // 2] if steps else 0.0
+    return sum(abs(step - usual) <= max(SAME_POSITION_MM, 0.05 * usual) for step in steps)
+
+
+def _pauses(members: list[Slice]) -> Callable[[Slice], Hashable]:
+    """Which run of the scanner a slice comes from, as the pauses between acquisition times tell."""
+    seconds = {one.header.acquisition_time: seconds_of(one.header.acquisition_time) for one in members}
+    runs: dict[str, int] = {}
+    run, before = 0, None
+    for time, second in sorted(seconds.items(), key=lambda item: (item[1] is None, item[1] or 0.0, item[0])):
+        run += before is not None and second is not None and second - before > _PAUSE_S
+        runs[time], before = run, second
+    return lambda one: runs[one.header.acquisition_time]
 
 
 def _split(members: list[Slice], keys: list[Callable[[Slice], Hashable]]) -> list[list[Slice]]:

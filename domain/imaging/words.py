@@ -39,6 +39,7 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(alternatives)) if alternatives else None
 
 
+@lru_cache(maxsize=4096)
 def found_word(text: str, words: tuple[str, ...]) -> str:
     """The first place where one of the words occurs, folded; "" when none does."""
     if not text:

@@ -214,16 +214,18 @@ def _endorsed(given: Sequence[_Endorsement], keys: TrustedKeys, message: bytes) 
 def check_succession(succession: Succession, old: Mapping[str, Sequence[LedgerKey]], new: Sequence[LedgerKey]) -> None:
     """Hold a change of origin against the keys that a verifier has come to trust, by purpose.
 
-    The old log's keys have to have endorsed it, and have signed the checkpoint that is cited as lost; the key that the
-    entry names has to be one of the new log's, and to have signed the entry.
+    The old log's keys of that time have to have endorsed it, and signed the checkpoint that is cited as lost; the key
+    that the entry names has to be one of the new log's, and to have signed the entry.
 
     Raises:
         HistoryBroken.
     """
     for purpose, public_key in succession.endorsed_by.items():
-        if public_key not in {each.public_key for each in old[purpose]}:
+        # By its own history, where that came back: a key that was replaced before speaks for the log no more.
+        if public_key not in {each.public_key for each in old[purpose] if each.signs_entry(succession.index)}:
             raise HistoryBroken("the keys that endorsed the change of origin are not the old log's", succession.item)
-    known = [key for each in old["checkpoint"] for key in verifier_keys(succession.old, each.public_key)]
+    fitting = [each.public_key for each in old["checkpoint"] if each.signs_tree(succession.claimed[0].size)]
+    known = [key for public_key in fitting for key in verifier_keys(succession.old, public_key)]
     try:
         open_checkpoint(succession.lost[0], known)
     except CaseLedgerError:

@@ -1,8 +1,8 @@
 """Verifying a whole log up to a checkpoint: every entry, every chain, every signature, the tree's root.
 
 The work falls into segments that know nothing of each other, so that any number of processes may scan them
-(`verify_segment`); `LogVerification` takes what they found in the log's order. The streams of keys are read first,
-since they say which keys signed what; that they are all of the log's key streams is held against the scan.
+(`verify_segment`); `LogVerification` takes what they found in the log's order. The streams of keys are read first
+(`verify_log_keys`), since they say which keys signed what; then the checkpoints (`verify_log_checkpoints`).
 Memory: a revision and a leaf for each stream.
 """
 
@@ -10,21 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from domain.errors import CaseLedgerError, WrongKey
-from domain.ledger import checkpoint, dsse, sealing
+from domain.errors import CaseLedgerError
+from domain.ledger import checkpoint
 from domain.ledger.bundle import Disclosure
 from domain.ledger.cosignature_policy import Policy
-from domain.ledger.cosignature_verify import Support, support
-from domain.ledger.encoding import MAX_INTEGER
 from domain.ledger.log_report import LogReport
-from domain.ledger.note import Note, VerifierKey
-from domain.ledger.origins import STREAM, Origins, check_root, read_origins, statements
+from domain.ledger.origins import check_root, statements
 from domain.ledger.report import Check, Failure, Restored, Suspect
-from domain.ledger.succession import HistoryBroken, is_service_stream, service_histories
-from domain.ledger.tree import Frontier, leaf_hash, node_hash
-from domain.ledger.verify_ledger import LedgerKeys, ledger_keys, streams_of
-from domain.ledger.verify_segment import KEY_STREAMS, SEGMENT, EntryFailed, Segment, Task, check_follows, failure_of
-from domain.ledger.verify_signers import ENROLLED, KeyHistory, LogEntry, read_history
+from domain.ledger.succession import HistoryBroken
+from domain.ledger.tree import Frontier, node_hash
+from domain.ledger.verify_log_checkpoints import LogCheckpoints
+from domain.ledger.verify_log_keys import LogKeys
+from domain.ledger.verify_segment import SEGMENT, EntryFailed, Segment, Task, check_follows, failure_of
+from domain.ledger.verify_signers import LogEntry
 from domain.ledger.verify_trust import TrustedKeys
 
 CHECKS = (
@@ -63,36 +61,25 @@ class LogVerification:
         policy: Policy | None = None,
         post_quantum: bytes | None = None,
     ) -> None:
-        self._keys = keys
-        self._policy = policy
-        self._support = Support()
-        self._openings = openings or {}
-        self._claimed: checkpoint.Checkpoint | None = None
-        self._earlier: dict[str, checkpoint.Checkpoint] = {}
-        """Checkpoints of which this log has to be a continuation, by the check that asks for it."""
-        self._earlier_roots: dict[int, bytes] = {}
-        self._committed_at: int | None = None
+        self._keys = LogKeys(keys)
+        self._checkpoints = LogCheckpoints(self._keys)
         self._passed: dict[str, int | None] = {}
         self._failure: Failure | None = None
         self._count = 0
         self._frontier = Frontier()
+        self._cut_roots: dict[int, bytes] = {}
+        """Roots of the trees that earlier checkpoints and other origins speak of, as the entries give them, by size."""
         self._streams: dict[str, tuple[int, str]] = {}
-        self._histories: dict[str, KeyHistory] = {}
-        self._ledger_keys = LedgerKeys(checkpoint=(), entries=())
-        self._origins = Origins("")
-        self._key_streams: dict[str, list[LogEntry]] = {}
-        self._key_payloads: dict[int, bytes] = {}
-        self._key_leaves: dict[int, bytes] = {}
         self._scanned_keys: list[LogEntry] = []
         self._signed = 0
         self._suspects: list[Suspect] = []
-        self._hold("key histories", lambda: self._read_keys(note, key_entries or {}))
-        self._hold("origins", self._read_origins)
-        self._hold("checkpoint", lambda: self._read_checkpoint(note))
+        self._hold("key histories", lambda: self._read_keys(note, key_entries or {}, openings or {}))
+        self._hold("origins", self._keys.read_origins)
+        self._hold("checkpoint", lambda: self._checkpoints.read(note, policy))
         if older is not None:
-            self._hold("older checkpoint", lambda: self._read_earlier("older checkpoint", older))
-        if self._keys is not None and self._keys.post_quantum:
-            self._hold("post-quantum", lambda: self._read_post_quantum(note, post_quantum))
+            self._hold("older checkpoint", lambda: self._checkpoints.read_earlier("older checkpoint", older))
+        if self._keys.given is not None and self._keys.given.post_quantum:
+            self._hold("post-quantum", lambda: self._checkpoints.read_post_quantum(note, post_quantum))
 
     @property
     def failed(self) -> bool:
@@ -101,17 +88,18 @@ class LogVerification:
 
     def tasks(self) -> list[Task]:
         """The segments to scan, in the order in which `add` takes them."""
-        if self._claimed is None or self.failed:
+        claimed = self._checkpoints.claimed
+        if claimed is None or self.failed:
             return []
-        size, origins = self._claimed.size, self._origins.stretches()
-        wanted = sorted({*(each.size for each in self._earlier.values()), *(each.stop for each in origins)})
+        size, origins = claimed.size, self._keys.origins.stretches()
+        wanted = sorted({*(each.size for each in self._checkpoints.earlier.values()), *(each.stop for each in origins)})
         return [
             Task(
                 start=start,
                 stop=min(start + SEGMENT, size),
                 origins=origins,
-                entry_keys=None if self._keys is None else self._ledger_keys.entries,
-                histories=self._histories,
+                entry_keys=None if self._keys.given is None else self._keys.ledger.entries,
+                histories=self._keys.histories,
                 cuts=tuple(cut for cut in wanted if start < cut <= start + SEGMENT),
             )
             for start in range(0, size, SEGMENT)
@@ -137,7 +125,7 @@ class LogVerification:
             self._failure = segment.failure
             return
         for cut, peaks in zip(segment.task.cuts, segment.cut_peaks, strict=True):
-            self._earlier_roots[cut] = _joined(self._frontier, cut, peaks).root()
+            self._cut_roots[cut] = _joined(self._frontier, cut, peaks).root()
         self._frontier = _joined(self._frontier, segment.task.stop, segment.peaks)
         self._scanned_keys.extend(segment.key_entries)
         self._signed += segment.signed
@@ -146,15 +134,16 @@ class LogVerification:
     def report(self) -> LogReport:
         """The judgement, when every segment was added."""
         self._hold("entries", self._entries)
-        self._hold("ledger signatures", lambda: None if self._keys is None else self._count)
+        self._hold("ledger signatures", lambda: None if self._keys.given is None else self._count)
         self._hold("actor signatures", lambda: self._signed)
         self._hold("chains", lambda: len(self._streams))
         self._hold("tree", self._tree)
         self._hold("origins", self._compare_origins)
-        self._hold("older checkpoint", lambda: self._compare_earlier("older checkpoint"))
-        self._hold("post-quantum", lambda: self._compare_earlier("post-quantum"))
-        self._hold("key streams", self._compare_keys)
+        self._hold("older checkpoint", lambda: self._checkpoints.compare("older checkpoint", self._cut_roots))
+        self._hold("post-quantum", lambda: self._checkpoints.compare("post-quantum", self._cut_roots))
+        self._hold("key streams", lambda: self._keys.compare(self._scanned_keys))
         failed_at = self._failure.check if self._failure is not None else None
+        claimed = self._checkpoints.claimed
         checks = []
         for name, what in CHECKS:
             count = self._passed.get(name)
@@ -162,16 +151,16 @@ class LogVerification:
             checks.append(Check(name=name, what=what, count=(count or 0) if ok else 0, ok=ok))
         return LogReport(
             ok=not self.failed,
-            trust="given keys" if self._keys is not None else "internal consistency only",
+            trust="given keys" if self._keys.given is not None else "internal consistency only",
             checks=tuple(checks),
             failure=self._failure,
             statements=() if self.failed else tuple(self._statements()),
             suspects=() if self.failed else tuple(sorted(self._suspects, key=lambda each: each.index)),
             restored=() if self.failed else self._restored(),
-            remarks=() if self.failed else self._support.remarks(),
-            origin=self._claimed.origin if self._claimed is not None else None,
-            size=self._claimed.size if self._claimed is not None else None,
-            committed_at=self._committed_at,
+            remarks=() if self.failed else self._checkpoints.support.remarks(),
+            origin=claimed.origin if claimed is not None else None,
+            size=claimed.size if claimed is not None else None,
+            committed_at=self._checkpoints.committed_at,
             post_quantum_size=self._passed.get("post-quantum") if not self.failed else None,
             entries=self._count,
             streams=len(self._streams),
@@ -187,170 +176,51 @@ class LogVerification:
         except CaseLedgerError as error:
             self._failure = failure_of(check, str(error), None)
 
-    def _read_keys(self, note: bytes, envelopes: Mapping[int, bytes]) -> int:
-        """Histories of all keys, from the entries that are disclosed; who signed what follows from them."""
+    def _read_keys(self, note: bytes, envelopes: Mapping[int, bytes], openings: Mapping[int, Disclosure]) -> int:
+        """What was disclosed of entries that the checkpoint does not hold is not looked at."""
         claimed = checkpoint.read_unverified(note)
-        if self._keys is not None:
-            self._keys = self._keys.of(claimed.origin) or self._keys
-        streams = self._key_streams
-        for index in sorted(index for index in envelopes if index < claimed.size):
-            raw = envelopes[index]
-            entry = dsse.parse(raw)
-            item = LogEntry(index=index, entry=entry, statement=entry.parsed(), leaf=leaf_hash(raw))
-            streams.setdefault(item.statement.stream, []).append(item)
-            self._key_leaves[index] = item.leaf
-        payloads = self._key_payloads
-        payloads |= {item.index: self._disclosed(item) for items in streams.values() for item in items}
-        try:
-            self._origins = read_origins(claimed.origin, streams.get(STREAM, ()), payloads)
-        except HistoryBroken as broken:
-            raise EntryFailed("key histories", str(broken), broken.item) from None
-        for name, items in streams.items():
-            for item in items:
-                if item.statement.origin != self._origins.at(item.index):
-                    raise EntryFailed("key histories", "the entry is of another log", item)
-            if not name.startswith(KEY_STREAMS) or name == STREAM or is_service_stream(items):
-                continue
-            # A key that was asked for, and perhaps revoked, but not approved: nothing can be signed with it.
-            if all(item.statement.kind != ENROLLED for item in items):
-                continue
-            key = name.removeprefix(KEY_STREAMS)
-            try:
-                self._histories[key] = read_history(self._origins.at(items[0].index), key, items, payloads)
-            except CaseLedgerError as error:
-                raise EntryFailed("key histories", str(error), items[-1]) from None
-        return len(streams)
-
-    def _read_origins(self) -> int:
-        """The log's own keys, each for its stretch; and whether those of one origin endorsed the next."""
-        try:
-            for each in self._origins.stretches():
-                service_histories(each.origin, streams_of(each.origin, self._key_streams), self._key_payloads)
-            if self._keys is not None and self._keys.origin == self._origins.last:
-                self._ledger_keys = ledger_keys(self._key_streams, self._key_payloads, self._keys, self._origins)
-        except HistoryBroken as broken:
-            check = "origins" if broken.item.statement.stream == STREAM else "key histories"
-            raise EntryFailed(check, str(broken), broken.item) from None
-        return len(self._origins.stretches())
-
-    def _disclosed(self, item: LogEntry) -> bytes:
-        opening = self._openings.get(item.index)
-        if opening is None or sealing.commit(opening.blinding, opening.payload) != item.statement.commitment:
-            raise EntryFailed("key histories", "the payload is not the one that the entry commits to", item)
-        return opening.payload
-
-    def _opened(self, note: bytes, *post_quantum: VerifierKey) -> tuple[checkpoint.Checkpoint, int, int | None]:
-        """A checkpoint, how many of the log's signatures hold, and the signed time in seconds.
-
-        Where a post-quantum key is given, its signature is required, too.
-        """
-        claimed = checkpoint.read_unverified(note)
-        if self._keys is None:
-            return claimed, 0, None
-        keys = self._ledger_keys.earlier.get(claimed.origin, ())
-        if claimed.origin == self._keys.origin:
-            keys = self._ledger_keys.checkpoint
-        elif not keys:
-            message = f"this is a checkpoint of the log {claimed.origin}, not of {self._keys.origin}"
-            if any(self._keys.of(each.old) is not None for each in self._origins.successions):
-                message += (
-                    "; it took the place of that one after a restore, by its own word: its own keys are needed, too"
-                )
-            raise WrongKey(message)
-        fitting = [key.public_key for key in keys if key.signs_tree(claimed.size)]
-        known = [each for public in fitting for each in checkpoint.verifier_keys(claimed.origin, public)]
-        signed = checkpoint.open_checkpoint(note, [*known, *post_quantum])
-        return signed.checkpoint, len(signed.verified), signed.committed_at_s
-
-    def _read_checkpoint(self, note: bytes) -> int | None:
-        claimed, verified, committed_at_s = self._opened(note, *self._post_quantum_of(note))
-        if claimed.size == 0:
-            raise WrongKey("the log is empty: there is nothing to verify")
-        self._support = support(note, verified, self._policy, (), None)
-        self._claimed = claimed
-        if committed_at_s is not None and committed_at_s * 1_000_000 < MAX_INTEGER:
-            self._committed_at = committed_at_s * 1_000_000
-        return None if self._keys is None else verified
-
-    def _read_earlier(self, check: str, note: bytes, *post_quantum: VerifierKey) -> None:
-        claimed = checkpoint.read_unverified(note)
-        restored = next((each for each in self._origins.successions if each.old == claimed.origin), None)
-        if restored is not None and claimed.size > restored.index:
-            what = f"entries {restored.index} to {claimed.size - 1} of {claimed.origin} are lost"
-            raise EntryFailed(check, f"the log was restored to size {restored.index} since: {what}")
-        earlier, _, _ = self._opened(note, *post_quantum)
-        if self._claimed is None or (restored is None and earlier.origin != self._claimed.origin):
-            raise EntryFailed(check, "it is of another log")
-        if earlier.size > self._claimed.size:
-            raise EntryFailed(check, f"the log had {earlier.size} entries then, and has {self._claimed.size} now")
-        self._earlier[check] = earlier
-
-    def _post_quantum_of(self, note: bytes) -> tuple[VerifierKey, ...]:
-        """The log's post-quantum keys where one of them signed this note; whether that holds is not judged here."""
-        keys = () if self._keys is None else self._keys.post_quantum
-        lines = {(line.name, line.key_hash) for line in Note.parse(note).signatures}
-        return keys if any((key.name, key.key_hash) in lines for key in keys) else ()
-
-    def _read_post_quantum(self, note: bytes, separate: bytes | None) -> None:
-        """Either the checkpoint itself has the line, or a separate one of no more entries."""
-        chosen = note if separate is None or self._post_quantum_of(note) else separate
-        keys = self._post_quantum_of(chosen)
-        if not keys:
-            raise EntryFailed("post-quantum", "there is no checkpoint that the log's post-quantum key signed")
-        self._read_earlier("post-quantum", chosen, *keys)
+        inside = {index: raw for index, raw in envelopes.items() if index < claimed.size}
+        return self._keys.read(claimed.origin, inside, openings)
 
     def _entries(self) -> int:
-        if self._claimed is None or self._count != self._claimed.size:
+        claimed = self._checkpoints.claimed
+        if claimed is None or self._count != claimed.size:
             raise EntryFailed("entries", "not every entry was looked at")
         return self._count
 
     def _tree(self) -> int:
-        if self._claimed is None or self._frontier.root() != self._claimed.root:
+        claimed = self._checkpoints.claimed
+        if claimed is None or self._frontier.root() != claimed.root:
             raise EntryFailed("tree", "the entries are not those that the checkpoint's root was made of")
         return self._count
 
-    def _compare_earlier(self, check: str) -> int | None:
-        earlier = self._earlier.get(check)
-        if earlier is None:
-            return None
-        if earlier.size and self._earlier_roots.get(earlier.size) != earlier.root:
-            raise EntryFailed(check, f"the first {earlier.size} entries are others than it was signed for")
-        return earlier.size
-
     def _compare_origins(self) -> int:
-        for each in self._origins.successions:
+        for each in self._keys.origins.successions:
             try:
-                check_root(each, self._earlier_roots.get(each.index, b""))
+                check_root(each, self._cut_roots.get(each.index, b""))
             except HistoryBroken as broken:
                 raise EntryFailed("origins", str(broken), broken.item) from None
-        return len(self._origins.stretches())
+        return len(self._keys.origins.stretches())
 
     def _restored(self) -> tuple[Restored, ...]:
         return tuple(
-            each.restored(judged=self._keys is not None and self._keys.of(each.old) is not None)
-            for each in self._origins.successions
+            each.restored(judged=self._keys.given is not None and self._keys.given.of(each.old) is not None)
+            for each in self._keys.origins.successions
         )
 
-    def _compare_keys(self) -> int:
-        for item in self._scanned_keys:
-            if self._key_leaves.pop(item.index, None) != item.leaf:
-                raise EntryFailed("key streams", "this entry of a key's history was not disclosed", item)
-        if self._key_leaves:
-            raise EntryFailed("key streams", f"entry {min(self._key_leaves)} was disclosed, and is of no key")
-        return len(self._scanned_keys)
-
     def _statements(self) -> Iterator[str]:
-        size = self._claimed.size if self._claimed is not None else 0
+        claimed = self._checkpoints.claimed
+        size = claimed.size if claimed is not None else 0
         yield f"complete: every entry up to size {size}; entries after this checkpoint are not excluded"
-        if self._keys is None:
+        if self._keys.given is None:
             yield "no keys were given, so the log's signatures were not judged: anybody can have made all of this"
         yield from statements(self._restored())
-        yield from self._support.statements()
-        if (quantum := self._earlier.get("post-quantum")) is not None:
+        yield from self._checkpoints.support.statements()
+        if (quantum := self._checkpoints.earlier.get("post-quantum")) is not None:
             behind = size - quantum.size
             rest = f"; the {behind} entries behind it rest on Ed25519 alone until it signs again" if behind else ""
             yield f"post-quantum up to size {quantum.size}: the log's ML-DSA-44 key signed that tree{rest}"
-        if (older := self._earlier.get("older checkpoint")) is not None:
+        if (older := self._checkpoints.earlier.get("older checkpoint")) is not None:
             yield f"the {older.size} entries of the older checkpoint are the first of these, unaltered"
         else:
             yield "no older checkpoint was given: that the log was never another one before is not shown"

@@ -34,6 +34,8 @@ def statements(run: Run) -> list[str]:
             "all that is in it"
         )
     said.extend(origins.statements(restored(run)))
+    if not run.origins.successions:
+        said.append("that the log was never restored is not shown by a bundle: verify the whole log for that")
     sealed = sum(item.statement.commitment is not None for item in run.items)
     said.extend(run.support.statements())
     shown = len(run.payloads)

@@ -26,6 +26,7 @@ CREATE TABLE intake.sent (
     PRIMARY KEY (upload, id),
     FOREIGN KEY (upload, sha256, name_tag) REFERENCES intake.file ON DELETE CASCADE
 );
+CREATE INDEX sent_file ON intake.sent (upload, sha256, name_tag);
 
 -- Bytes of files that arrive right now; whoever takes one in keeps putting it right, and a row that nobody does is of
 -- a process that died.

@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from api.app import create_app
 from api.condition import Watched
 from api.tokens import Tokens
-from application.monitor.monitor import Finding, MonitorState
+from application.monitor.state import Finding, MonitorState
 from caseledger import verify_log_command
 from caseledger.log.sources import HttpSource
 from caseledger.verify_log_command import Wanted

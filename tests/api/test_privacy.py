@@ -59,6 +59,13 @@ def last_access(stage: Stage) -> AccessRecorded:
     return logged.event
 
 
+def last_actor(stage: Stage) -> str:
+    """Who the newest entry names."""
+    size = stage.size()
+    (logged,) = stage.service.ledger.read(size - 1, size)
+    return logged.statement.actor
+
+
 def test_an_erasure_from_the_request_to_its_story(stage: Stage) -> None:
     """Asked for, approved and executed by three people; then the case is gone, and the request still answers."""
     stage.until_shared()
@@ -85,6 +92,8 @@ def test_an_erasure_from_the_request_to_its_story(stage: Stage) -> None:
         assert said["checkpoint"].startswith(stage.service.keys.origin)
         assert int(said["checkpoint"].split("\n")[1]) >= said["position"]
         assert last_access(stage).what == "erasure-request"
+        # The patient's account went with the case, and their id in it stands on the request: they are still the same.
+        assert last_actor(stage) == next(each["actor"] for each in said["steps"] if each["role"] == who[0])
     trail = stage.ask(COMPLIANCE, "GET", "/cases/{case}/trail").json()["entries"]
     assert "case.content_erased.v1" in {each["kind"] for each in trail}
 

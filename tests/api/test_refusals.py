@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -45,7 +46,8 @@ def with_patient(**changes: Any) -> bytes:
         (b'{"n": ' + b"9" * 5000 + b"}", 400, "malformed-body", None),
         (b'{"n": NaN}', 400, "malformed-body", None),
         (json.dumps({"case": OPEN["case"]}).encode(), 400, "malformed-body", "/patient"),
-        (with_patient(surname="Markerwoman"), 400, "malformed-body", "/patient/surname"),
+        (with_patient(surname="Markerwoman"), 400, "malformed-body", "/patient"),
+        (with_patient(Markerwoman="x"), 400, "malformed-body", "/patient"),
         (with_patient(name=7), 400, "malformed-body", "/patient/name"),
         (with_patient(name=""), 400, "malformed-body", "/patient/name"),
         (with_patient(born_on="Markerwoman"), 400, "malformed-body", "/patient/born_on"),
@@ -62,6 +64,11 @@ def with_patient(**changes: Any) -> bytes:
             "/case/organ",
         ),
         (b'{"Ada Markerwoman": 1}', 400, "malformed-body", None),
+        (b'{"Markerwoman": 1}', 400, "malformed-body", None),
+        (b'{"Markerwoman": 1, "Markerwoman": 2}', 400, "malformed-body", None),
+        (b'{"x - at `$.Markerwoman": 1}', 400, "malformed-body", None),
+        (b'{"x - at `$.patient[19610203]": 1}', 400, "malformed-body", None),
+        (b'{"matching regex - at `$.case.organ": 1}', 400, "malformed-body", None),
     ],
     ids=lambda value: repr(value)[:40] if isinstance(value, bytes) else None,
 )
@@ -273,6 +280,9 @@ def test_a_share_stays_shut_once_its_consent_is_withdrawn(stage: Stage) -> None:
     problem(stage.write(ONCOLOGIST, "POST", path, key="open"), 403, "missing-consent")
     problem(stage.write(ONCOLOGIST, "POST", path), 403, "missing-consent")
     problem(stage.write(OTHER_COORDINATOR, "POST", path), 403, "wrong-role")
-    problem(stage.write(ONCOLOGIST, "POST", f"/cases/{stage.case}/shares/share-x/opened"), 404, "share-not-found")
+    for share in ("share-x", f"share-{uuid4()}"):
+        path = f"/cases/{stage.case}/shares/{share}/opened"
+        problem(stage.write(ONCOLOGIST, "POST", path), 404, "share-not-found")
+    # But for what could not be a share.
     assert stage.size() == size + 4
     assert {each.statement.outcome for each in stage.service.ledger.read(size, size + 4)} == {"refused"}

@@ -3,13 +3,16 @@
 Each means gives what it found and where, as an index in the log, or None where it noticed nothing.
 """
 
+import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import psycopg
@@ -21,14 +24,14 @@ from application.ledger.entries import Append, SealedEntry, signatures
 from application.ledger.keyfiles import KeyFiles
 from application.ledger.nodes import store_full_tiles
 from application.ledger.pin import Pin
-from application.monitor.monitor import Watch
-from caseledger import verify_log_command
+from caseledger import monitor_command, verify_log_command
 from caseledger.embedded.roles import SUPERUSER
 from caseledger.log.own import Place
 from caseledger.log.sources import DatabaseSource
+from caseledger.settings import read
 from domain.errors import CaseLedgerError
 from domain.ledger import verify as bundles
-from domain.ledger.checkpoint import Checkpoint, open_checkpoint, sign, verifier_keys
+from domain.ledger.checkpoint import Checkpoint, sign, verifier_keys
 from domain.ledger.cosignature_split import find_split
 from domain.ledger.dsse import pre_authentication_encoding, render
 from domain.ledger.sealing import Opening, open_sealed, seal
@@ -172,18 +175,15 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
         return found()
 
     def monitor(self, kept: bytes | None = None) -> Found:
-        """`caseledger monitor`, begun now: with the data directory's pin, or with a checkpoint of its own."""
-        keys = self.keys()
-        known = verifier_keys(keys.origin, keyfiles.raw_public(keys.checkpoint))
-        pinned = (
-            Pin(self.data / "pin", known[0]).read if kept is None else lambda: open_checkpoint(kept, known).checkpoint
-        )
-        watch = Watch(pinned, lambda: known)
-        with psycopg.connect(self.urls.service_url, autocommit=True) as connection:
-            while watch.state.finding is None and (watch.state.passes < 1 or watch.state.checkpoint < watch.state.head):
-                watch.step(connection)
-        finding = watch.state.finding
-        return None if finding is None else (finding.what, finding.index)
+        """`caseledger monitor --once`, begun now, which has seen nothing before, or else a checkpoint that was kept."""
+        state, said = self.data / f"watched-{secrets.token_hex(4)}", StringIO()
+        if kept is not None:
+            Pin(state, self.keys().checkpoint_verifier()).advance(kept)
+        with patch.dict(os.environ, {"CASELEDGER_DATA": str(self.data)}), redirect_stdout(said):
+            status = monitor_command.run(read(), self.urls.service_url, None, state, once=True)
+        found = re.search(r"^BAD: from entry (\d+) on: (\w+): ", said.getvalue(), re.MULTILINE)
+        assert status == (monitor_command.GOOD if found is None else monitor_command.BAD)
+        return None if found is None else (found[2], int(found[1]))
 
     def verify_log(self, *, since: bool = False) -> Found:
         """`caseledger verify --log`, with the published keys; `since` a checkpoint that was kept elsewhere."""

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,7 +17,7 @@ from application.ledger.entries import IdempotencyKey
 from domain.errors import DatabaseUnavailable
 from domain.ledger.receipt import verify
 from tests.conftest import Database
-from tests.ledger_fixture import ACT, OpenLedger, in_threads, new_event, open_ledger
+from tests.ledger_fixture import ACT, OpenLedger, in_threads, new_event
 
 FREEZE = """
 import sys, time, psycopg
@@ -28,26 +27,6 @@ connection.execute("SELECT 1 FROM ledger.head FOR UPDATE")
 print("locked", flush=True)
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data directory that does not exist yet."""
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def one(database: Database, data: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, data) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def superuser(database: Database) -> Iterator[psycopg.Connection]:
-    """A connection that may do anything."""
-    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
-        yield connection
 
 
 def kill(superuser: psycopg.Connection, connection: psycopg.Connection) -> None:

@@ -1,6 +1,6 @@
 import multiprocessing
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,26 +38,6 @@ from tests.ledger_fixture import (
 )
 
 TREE_SIZES = (1, 255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_000)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data directory that does not exist yet."""
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def one(database: Database, data: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, data) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def superuser(database: Database) -> Iterator[psycopg.Connection]:
-    """A connection that may do anything."""
-    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
-        yield connection
 
 
 def naive_root(leaves: list[bytes]) -> bytes:

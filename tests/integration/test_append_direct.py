@@ -1,7 +1,7 @@
 """A batch as one statement (`application/ledger/direct.py`): when it is taken, and that it decides as asking does."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,26 +15,6 @@ from domain.ledger.receipt import verify
 from tests.conftest import Database
 from tests.integration.test_append import check_everything, together
 from tests.ledger_fixture import OpenLedger, open_ledger
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data directory that does not exist yet."""
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def one(database: Database, data: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, data) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def superuser(database: Database) -> Iterator[psycopg.Connection]:
-    """A connection that may do anything."""
-    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The bulk path: full batches, sealed by several processes, under the appender's guarantees."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,15 +10,8 @@ from domain.case.events import OpinionSigned
 from domain.errors import GuardBroken, IdempotencyKeyReused, SignatureRefused, StaleRevision, SubjectErased, TooLarge
 from domain.ledger.receipt import verify
 from tests.conftest import Database
-from tests.ledger_fixture import ACT, OpenLedger, new_event, open_ledger, some_event
+from tests.ledger_fixture import ACT, OpenLedger, new_event, some_event
 from tests.service_fixture import CONTENT
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, tmp_path / "data") as ledger:
-        yield ledger
 
 
 @pytest.fixture

@@ -483,3 +483,12 @@ def test_a_failure_is_logged_by_its_kind_and_place(capsys: pytest.CaptureFixture
     assert (line["error"], line["level"]) == ("ValueError", "error")
     assert "personal" not in str(line)
     assert "test_cli.py" in line["where"]
+
+
+def test_libraries_are_quiet_however_much_is_asked_for() -> None:
+    """At the lowest level, too, what invents examples for the API's description says nothing of how it does it."""
+    # In a process of its own: it does so once.
+    program = "from caseledger import logs; logs.configure('debug'); from faker import Faker; Faker()"
+    command = (sys.executable, "-c", program)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+    assert done.stderr == ""

@@ -18,23 +18,8 @@ from caseledger.embedded.place import ensure_directory, find_place
 from caseledger.embedded.roles import SUPERUSER
 from domain.errors import PayloadAltered
 from tests.conftest import OPTIONS, Database, scratch
-from tests.erasure_fixture import MARKERS, Erasable, Marked, erasable, marked
+from tests.erasure_fixture import MARKERS, Erasable, Marked
 from tests.searching import cluster, forms, found_in_files, found_in_tables
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[Erasable]:
-    """A ledger with its data directory."""
-    with erasable(database, tmp_path / "data") as opened:
-        yield opened
-
-
-@pytest.fixture
-def walk(one: Erasable) -> Marked:
-    """A case, up to a share, with two records; its views are folded."""
-    made = marked(one)
-    one.follow()
-    return made
 
 
 @pytest.fixture
@@ -105,34 +90,34 @@ def replayed(url: str) -> None:
 
 @pytest.mark.usefixtures("kept_log")
 def test_a_dump_and_a_replayed_copy_hold_nothing_of_an_erased_case(
-    one: Erasable, walk: Marked, elsewhere: Path
+    site: Erasable, walk: Marked, elsewhere: Path
 ) -> None:
     """Neither has a marker, a sealed payload or a wrapped key of it, though the copy began before the erasure."""
     subjects = {f"case:{walk.case}", f"record:{walk.report}"}
-    before = secrets_of(one.database, subjects)
-    stolen = [(subject, *_wrapped(one.database, subject)) for subject in sorted(subjects)]
+    before = secrets_of(site.database, subjects)
+    stolen = [(subject, *_wrapped(site.database, subject)) for subject in sorted(subjects)]
     assert (len(before["keys"]), len(before["payloads"]) > 5) == (2, True)
-    whole = dump(one.database)
+    whole = dump(site.database)
     assert all(each.hex().encode() in whole for each in (*before["keys"], *before["payloads"]))
-    base_backup(one.database, elsewhere)
+    base_backup(site.database, elsewhere)
 
     walk.close()
     stream = walk.approved()
     walk.execute(stream)
-    assert one.clearing.run() == [stream]
-    one.follow()
-    size = one.service.ledger.recorder.max_notification_id()
+    assert site.clearing.run() == [stream]
+    site.follow()
+    size = site.service.ledger.recorder.max_notification_id()
 
-    whole = dump(one.database)
+    whole = dump(site.database)
     assert not any(each.hex().encode() in whole for each in (*before["keys"], *before["payloads"]))
     assert [word for word in MARKERS.values() if any(each in whole for each in forms(word))] == []
 
-    with psycopg.connect(one.database.superuser_url, autocommit=True) as connection:
+    with psycopg.connect(site.database.superuser_url, autocommit=True) as connection:
         connection.execute("SELECT pg_switch_wal()")
-    fetch = f"cp {cluster(one.database)}/pg_wal/%f %p"
+    fetch = f"cp {cluster(site.database)}/pg_wal/%f %p"
     with EmbeddedPostgres(elsewhere, durable=False, options={**OPTIONS, "restore_command": fetch}) as server:
-        url = server.url(SUPERUSER, one.database.name)
-        copy = Database(owner_url=url, service_url=url, superuser_url=url, name=one.database.name)
+        url = server.url(SUPERUSER, site.database.name)
+        copy = Database(owner_url=url, service_url=url, superuser_url=url, name=site.database.name)
         replayed(url)
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT size FROM ledger.head").fetchone() == (size,)
@@ -140,10 +125,10 @@ def test_a_dump_and_a_replayed_copy_hold_nothing_of_an_erased_case(
         assert found_in_tables(copy, MARKERS.values()) == set()
         assert found_in_files(cluster(copy), MARKERS.values()) == set()
     # What the log that was replayed still holds of wrapped keys opens under no key that there is.
-    (kek,) = Keks(one.data / "keys").read()
+    (kek,) = Keks(site.data / "keys").read()
     for subject, wrapped, name in stolen:
         with pytest.raises(PayloadAltered):
-            Keyring(one.service.pool, kek)._unwrap(subject, wrapped, name)
+            Keyring(site.service.pool, kek)._unwrap(subject, wrapped, name)
 
 
 def _wrapped(database: Database, subject: str) -> tuple[bytes, str]:

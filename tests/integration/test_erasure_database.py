@@ -1,7 +1,6 @@
 """The database's own rules: no payload goes but with the entry that says so, and no key comes back."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from application.ledger.entries import Append, Erase
-from application.privacy.holds import HoldInput
 from application.privacy.requests import new_event
 from domain.case.events import ContentErased
 from domain.errors import (
@@ -20,46 +18,20 @@ from domain.errors import (
 )
 from domain.ledger.erasure import KIND
 from domain.ledger.receipt import verify
-from domain.records import RecordKind
 from tests.conftest import Database
-from tests.erasure_fixture import Erasable, Marked, erasable
+from tests.erasure_fixture import Erasable, Marked, sealed
 from tests.ledger_fixture import ACT, OpenLedger, open_ledger
 from tests.ledger_fixture import new_event as plain_event
 from tests.service_fixture import COMPLIANCE, request
 
-HOLD = HoldInput(reason="A claim is pending.", authority="Court of Example")
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[Erasable]:
-    """A ledger with its data directory."""
-    with erasable(database, tmp_path / "data") as opened:
-        yield opened
-
-
-@pytest.fixture
-def case(one: Erasable) -> Marked:
-    """A case that was opened, and has a coordinator and one report; closed."""
-    made = Marked(service=one.service)
-    made.open()
-    made.prepare()
-    made.put(RecordKind.OTHER, [("letter.txt", b"Dear colleague")])
-    made.close()
-    return made
-
-
-def sealed(database: Database) -> int:
-    """How many payloads there are."""
-    with psycopg.connect(database.superuser_url) as connection:
-        row = connection.execute("SELECT count(*) FROM ledger.entry WHERE sealed IS NOT NULL").fetchone()
-    return row[0] if row else 0
-
 
 @pytest.mark.parametrize("role", ["service", "owner", "superuser", "superuser as a replica"])
-def test_no_payload_goes_but_through_the_function(one: Erasable, case: Marked, role: str) -> None:
+def test_no_payload_goes_but_through_the_function(site: Erasable, case: Marked, role: str) -> None:
     """Whoever updates an entry directly is refused, even of a subject that is fenced, even for `sealed` alone."""
     case.execute(case.approved())
-    url = {"service": one.database.service_url, "owner": one.database.owner_url}.get(role, one.database.superuser_url)
+    url = {"service": site.database.service_url, "owner": site.database.owner_url}.get(
+        role, site.database.superuser_url
+    )
     with psycopg.connect(url, autocommit=True) as connection:
         if role == "superuser as a replica":
             connection.execute("SET session_replication_role = replica")
@@ -78,7 +50,7 @@ def test_no_payload_goes_but_through_the_function(one: Erasable, case: Marked, r
                 connection.execute(change)
 
 
-def test_the_function_changes_nothing_but_the_payload(one: Erasable, case: Marked, database: Database) -> None:
+def test_the_function_changes_nothing_but_the_payload(site: Erasable, case: Marked, database: Database) -> None:
     """Every other column of every entry is the same before and after, and rows of other subjects wholly so."""
     columns = (
         "index, statement::text, actor_signature, ledger_signature, leaf, committed_at, stream, rev, case_id, kind"
@@ -89,7 +61,7 @@ def test_the_function_changes_nothing_but_the_payload(one: Erasable, case: Marke
         case.execute(stream)
         after = connection.execute(f"SELECT {columns} FROM ledger.entry ORDER BY index").fetchall()
         assert after[: len(before)] == before
-        subjects = list(one.service.privacy.load(stream).state.subjects)
+        subjects = list(site.service.privacy.load(stream).state.subjects)
         rows = connection.execute("SELECT statement ->> 'subject' = ANY(%s), sealed IS NULL FROM ledger.entry",
                                   (subjects,)).fetchall()  # fmt: skip
     assert {erased == gone for erased, gone in rows} == {True}
@@ -98,7 +70,7 @@ def test_the_function_changes_nothing_but_the_payload(one: Erasable, case: Marke
 
 @pytest.mark.parametrize("said", ["nothing", "another subject", "in another transaction"])
 def test_the_service_erases_nothing_without_the_entry_that_says_so(
-    one: Erasable, case: Marked, database: Database, said: str
+    site: Erasable, case: Marked, database: Database, said: str
 ) -> None:
     """The function that it may call refuses subjects of which no entry of the same transaction speaks."""
     before = sealed(database)
@@ -106,9 +78,9 @@ def test_the_service_erases_nothing_without_the_entry_that_says_so(
     if said != "nothing":
         about = subject if said == "in another transaction" else f"record:{uuid4()}"
         event = ContentErased(request="privacy-1", scope="case", subject=about)
-        loaded = one.service.cases.load(case.case)
+        loaded = site.service.cases.load(case.case)
         new = new_event(loaded.stream, loaded.revision + 1, event, case.case, about)
-        one.service.ledger.append([new], ACT, heads={loaded.stream: loaded.head})
+        site.service.ledger.append([new], ACT, heads={loaded.stream: loaded.head})
         before += 1
     with psycopg.connect(database.service_url, autocommit=True) as connection:
         for call in (
@@ -127,10 +99,10 @@ def test_the_service_erases_nothing_without_the_entry_that_says_so(
             with pytest.raises(InsufficientPrivilege):
                 connection.execute(call)
     assert sealed(database) == before
-    assert one.service.keyring.get(subject)
+    assert site.service.keyring.get(subject)
 
 
-def test_a_search_path_leads_the_function_nowhere(one: Erasable, case: Marked, database: Database) -> None:
+def test_a_search_path_leads_the_function_nowhere(site: Erasable, case: Marked, database: Database) -> None:
     """Every function with its owner's rights has its search path pinned, and nobody but the service may call it."""
     with psycopg.connect(database.superuser_url) as connection:
         rows = connection.execute(
@@ -147,16 +119,16 @@ def test_a_search_path_leads_the_function_nowhere(one: Erasable, case: Marked, d
             ), name
 
 
-def test_a_fenced_subject_gets_no_key_again(one: Erasable, case: Marked, database: Database) -> None:
+def test_a_fenced_subject_gets_no_key_again(site: Erasable, case: Marked, database: Database) -> None:
     """Neither a key nor a blob's key is made for it, by whoever; sealing for it is refused."""
-    record = next(iter(one.service.cases.load(case.case).state.records))
-    held = one.service.keyring.get(f"record:{record}")
+    record = next(iter(site.service.cases.load(case.case).state.records))
+    held = site.service.keyring.get(f"record:{record}")
     assert held
     case.execute(case.approved())
     for subject in (f"case:{case.case}", f"record:{record}"):
-        one.service.keyring.create(subject)
+        site.service.keyring.create(subject)
         with pytest.raises(SubjectErased):
-            one.service.keyring.seal(subject, "x", b"y")
+            site.service.keyring.seal(subject, "x", b"y")
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("INSERT INTO ledger.subject_key (subject, wrapped, kek) VALUES (%s, 'x', 'k')",
@@ -168,7 +140,7 @@ def test_a_fenced_subject_gets_no_key_again(one: Erasable, case: Marked, databas
         assert connection.execute("SELECT count(*) FROM records.blob_key").fetchone() == (0,)
 
 
-def test_who_makes_a_key_and_who_fences_wait_for_each_other(one: Erasable, database: Database) -> None:
+def test_who_makes_a_key_and_who_fences_wait_for_each_other(site: Erasable, database: Database) -> None:
     """A key that is being made when its subject is fenced goes, too, and one that comes later is not made."""
     made = threading.Event()
     with (
@@ -246,17 +218,17 @@ def test_an_erasure_that_does_not_say_what_it_erases_appends_nothing(database: D
 
 
 def test_an_entry_about_an_erased_subject_has_neither_subject_nor_commitment(
-    one: Erasable, case: Marked, database: Database
+    site: Erasable, case: Marked, database: Database
 ) -> None:
     """An access to a case whose accountability key is gone, too, is on record, and says nothing more."""
     with psycopg.connect(database.owner_url) as connection:
         connection.execute("SELECT ledger.destroy(ARRAY[%s], NULL, NULL, NULL)", (f"accountability:{case.case}",))
-    one.service.keyring.clear()
-    index = one.service.accesses.read(request(*COMPLIANCE), case.case, "trail").index
-    (logged,) = one.service.ledger.read(index, index + 1)
+    site.service.keyring.clear()
+    index = site.service.accesses.read(request(*COMPLIANCE), case.case, "trail").index
+    (logged,) = site.service.ledger.read(index, index + 1)
     assert (logged.statement.subject, logged.statement.commitment) == (None, None)
     assert (logged.statement.kind, logged.statement.outcome) == ("access.recorded.v1", "allowed")
-    one.follow()
+    site.follow()
     with psycopg.connect(database.superuser_url) as connection:
         assert connection.execute("SELECT subject, sealed FROM views.trail WHERE index = %s", (index,)).fetchone() == (
             None,

@@ -1,6 +1,6 @@
 """Who may erase, when, and what wins where two things happen at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,7 +11,7 @@ import pytest
 from application.ledger.entries import IdempotencyKey
 from application.ledger.keks import Keks
 from application.privacy import erasure
-from application.privacy.holds import HoldInput, ReleaseInput
+from application.privacy.holds import ReleaseInput
 from application.privacy.requests import ErasureInput, RefusalInput, new_event
 from application.request import idempotency_key
 from domain.errors import (
@@ -27,31 +27,10 @@ from domain.errors import (
     WrongPhase,
     WrongRole,
 )
-from domain.records import RecordKind
 from tests.conftest import Database
-from tests.erasure_fixture import MARKED_PATIENT, Erasable, Marked, erasable, fence_of, marked
+from tests.erasure_fixture import HOLD, MARKED_PATIENT, Erasable, Marked, erasable, fence_of, marked
 from tests.ledger_fixture import ACT
 from tests.service_fixture import ADMINISTRATOR, COMPLIANCE, COORDINATOR, request
-
-HOLD = HoldInput(reason="A claim is pending.", authority="Court of Example")
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[Erasable]:
-    """A ledger with its data directory."""
-    with erasable(database, tmp_path / "data") as opened:
-        yield opened
-
-
-@pytest.fixture
-def case(one: Erasable) -> Marked:
-    """A case that was opened, and has a coordinator and one report; closed."""
-    made = Marked(service=one.service)
-    made.open()
-    made.prepare()
-    made.put(RecordKind.OTHER, [("letter.txt", b"Dear colleague")])
-    made.close()
-    return made
 
 
 def between(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
@@ -68,36 +47,38 @@ def between(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
 
 
 def test_a_hold_that_lands_between_decision_and_append_wins(
-    one: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch
+    site: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The execution is refused; while the hold stands it stays so, and once it is released it goes through."""
     stream = case.approved()
-    between(monkeypatch, lambda: one.service.holds.place(request(*COMPLIANCE), case.case, HOLD))
+    between(monkeypatch, lambda: site.service.holds.place(request(*COMPLIANCE), case.case, HOLD))
     with pytest.raises(GuardBroken):
         case.execute(stream)
-    assert one.service.keyring.get(f"case:{case.case}")
+    assert site.service.keyring.get(f"case:{case.case}")
     with pytest.raises(OnHold):
         case.execute(stream)
     with pytest.raises(OnHold):
-        one.service.privacy.approve(request(*COMPLIANCE), case.ask())
-    _, (hold,), _ = one.service.holds.of_case(request(*COMPLIANCE), case.case)
+        site.service.privacy.approve(request(*COMPLIANCE), case.ask())
+    _, (hold,), _ = site.service.holds.of_case(request(*COMPLIANCE), case.case)
     between(
         monkeypatch,
-        lambda: one.service.holds.release(request(*COMPLIANCE), case.case, hold.hold, ReleaseInput(reason="Settled.")),
+        lambda: site.service.holds.release(request(*COMPLIANCE), case.case, hold.hold, ReleaseInput(reason="Settled.")),
     )
     with pytest.raises(OnHold):
         case.execute(stream)
     monkeypatch.undo()
-    one.service.holds.release(request(*COMPLIANCE), case.case, hold.hold, ReleaseInput(reason="Settled."))
+    site.service.holds.release(request(*COMPLIANCE), case.case, hold.hold, ReleaseInput(reason="Settled."))
     case.execute(stream)
     with pytest.raises(SubjectErased):
-        one.service.holds.place(request(*COMPLIANCE), case.case, HOLD)
+        site.service.holds.place(request(*COMPLIANCE), case.case, HOLD)
 
 
-def test_an_erasure_that_lands_before_a_hold_wins(one: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_erasure_that_lands_before_a_hold_wins(
+    site: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No hold is acknowledged on what was erased a moment ago."""
     stream = case.approved()
-    load = one.service.holds._load
+    load = site.service.holds._load
     calls = []
 
     def slow(name: str) -> Any:
@@ -106,31 +87,31 @@ def test_an_erasure_that_lands_before_a_hold_wins(one: Erasable, case: Marked, m
             case.execute(stream)
         return load(name)
 
-    monkeypatch.setattr(one.service.holds, "_load", slow)
+    monkeypatch.setattr(site.service.holds, "_load", slow)
     with pytest.raises((SubjectErased, GuardBroken)):
-        one.service.holds.place(request(*COMPLIANCE), case.case, HOLD)
+        site.service.holds.place(request(*COMPLIANCE), case.case, HOLD)
     monkeypatch.undo()
-    assert one.service.holds.of_case(request(*COMPLIANCE), case.case)[1] == ()
+    assert site.service.holds.of_case(request(*COMPLIANCE), case.case)[1] == ()
 
 
 def test_whatever_moves_the_case_between_decision_and_append_is_not_overlooked(
-    one: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch
+    site: Erasable, case: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An execution that was decided on an older case is refused."""
-    record = next(iter(one.service.cases.load(case.case).state.records))
+    record = next(iter(site.service.cases.load(case.case).state.records))
     single, whole = case.approved("record", record), case.approved()
     between(monkeypatch, lambda: case.execute(single))
     with pytest.raises(StaleRevision):
         case.execute(whole)
-    assert one.service.keyring.get(f"case:{case.case}")
+    assert site.service.keyring.get(f"case:{case.case}")
     case.execute(whole)
-    assert f"record:{record}" not in one.service.privacy.load(whole).state.subjects
+    assert f"record:{record}" not in site.service.privacy.load(whole).state.subjects
 
 
-def test_refusals(one: Erasable, database: Database) -> None:
+def test_refusals(site: Erasable, database: Database) -> None:
     """Every step that is not in its turn is refused, and nothing is erased by any of them."""
-    privacy, erasures = one.service.privacy, one.service.erasures
-    case = Marked(service=one.service)
+    privacy, erasures = site.service.privacy, site.service.erasures
+    case = Marked(service=site.service)
     case.open()
     case.prepare()
     stream = case.ask()
@@ -162,13 +143,13 @@ def test_refusals(one: Erasable, database: Database) -> None:
     with pytest.raises(MissingPart):
         case.execute(stream)
     with pytest.raises(HoldNotFound):
-        one.service.holds.release(request(*COMPLIANCE), case.case, "hold-none", ReleaseInput(reason="x"))
+        site.service.holds.release(request(*COMPLIANCE), case.case, "hold-none", ReleaseInput(reason="x"))
     with pytest.raises(WrongRole):
-        one.service.holds.place(request(*COORDINATOR), case.case, HOLD)
+        site.service.holds.place(request(*COORDINATOR), case.case, HOLD)
     with pytest.raises(WrongRole):
-        one.service.holds.of_case(request(*COORDINATOR), case.case)
-    assert one.service.keyring.get(f"case:{case.case}")
-    assert one.clearing.pending() == []
+        site.service.holds.of_case(request(*COORDINATOR), case.case)
+    assert site.service.keyring.get(f"case:{case.case}")
+    assert site.clearing.pending() == []
     again = case.approved()
     with pytest.raises(StaleRevision):
         erasures.execute(request(*ADMINISTRATOR, expected=1), again)
@@ -177,34 +158,34 @@ def test_refusals(one: Erasable, database: Database) -> None:
         case.execute(again)
 
 
-def test_a_repeated_execution_has_the_first_ones_answer(one: Erasable, case: Marked) -> None:
+def test_a_repeated_execution_has_the_first_ones_answer(site: Erasable, case: Marked) -> None:
     """By its Idempotency-Key, after the erasure as before."""
     stream = case.approved()
     key: IdempotencyKey = idempotency_key(b"s" * 32, "administrator/administrator-1", "key-1", b"execute")
     asked = msgspec.structs.replace(request(*ADMINISTRATOR), idempotency=key)
-    first = one.service.erasures.execute(asked, stream)
-    again = one.service.erasures.execute(asked, stream)
+    first = site.service.erasures.execute(asked, stream)
+    again = site.service.erasures.execute(asked, stream)
     assert (again.replayed, again.revision, again.index) == (True, first.revision, first.index)
     assert [each.leaf for each in again.receipts] == [each.leaf for each in first.receipts]
 
 
-def test_a_patient_with_another_case_stays_who_they_are(one: Erasable, case: Marked) -> None:
+def test_a_patient_with_another_case_stays_who_they_are(site: Erasable, case: Marked) -> None:
     """The patient's own key goes with the last case that names them."""
-    other = Marked(service=one.service)
+    other = Marked(service=site.service)
     other.open()
-    opened = one.service.ledger.stream(f"case-{case.case}")[0].event
-    another = one.service.ledger.stream(f"case-{other.case}")[0].event
+    opened = site.service.ledger.stream(f"case-{case.case}")[0].event
+    another = site.service.ledger.stream(f"case-{other.case}")[0].event
     assert opened.patient != another.patient  # type: ignore[union-attr]
     # A third case, of the first one's patient.
     third = str(uuid4())
-    one.service.keyring.create(f"case:{third}", f"accountability:{third}")
+    site.service.keyring.create(f"case:{third}", f"accountability:{third}")
     new = msgspec.structs.replace(new_event(f"case-{third}", 1, opened, third), subject=f"case:{third}")  # type: ignore[arg-type]
-    one.service.ledger.append([new], ACT)
+    site.service.ledger.append([new], ACT)
     stream = case.approved()
     case.execute(stream)
     patient = opened.patient.replace("-", ":", 1)  # type: ignore[union-attr]
-    assert patient not in one.service.privacy.load(stream).state.subjects
-    assert one.service.keyring.get(patient)
+    assert patient not in site.service.privacy.load(stream).state.subjects
+    assert site.service.keyring.get(patient)
 
 
 def test_what_is_not_settled_is_not_said_to_be_done(database: Database, tmp_path: Path) -> None:

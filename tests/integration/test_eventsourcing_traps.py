@@ -7,7 +7,6 @@ handed in, and the environment is not read.
 import importlib
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,6 @@ from tests.ledger_fixture import ACT, SUBJECT, OpenLedger, in_threads, new_event
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODULES = ("domain.access", "domain.case.events", "domain.patient", "domain.signing_key", "domain.specialist")
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, tmp_path / "data") as ledger:
-        yield ledger
 
 
 def count(state: int | None, *_: object) -> int:

@@ -19,6 +19,7 @@ from application.importing import source as sources
 from application.importing.checking import check
 from application.importing.importing import Imported, Importing
 from application.importing.known import Known
+from application.importing.line import CaseLine
 from application.ledger.bulk import Bulk
 from application.ledger.streams import LoggedEvent
 from application.request import Request
@@ -201,7 +202,7 @@ def test_a_wrong_file_touches_nothing(capsys: pytest.CaptureFixture[str], tmp_pa
     path = written(tmp_path, one(1), one(2, opened_on="2026-02-30"), one(3, nickname="Marker"), one(1))
     assert refused(capsys, path) == [
         "line 2: opened_on: there is no such day",
-        "line 3: the line: the member nickname is unknown",
+        f"line 3: the line: a member is not known; known are {', '.join(CaseLine.__struct_fields__)}",
         "line 4: reference: is that of line 1 already",
         "caseledger: nothing was imported; lines that are wrong: 3 of 4",
     ]
@@ -235,12 +236,12 @@ def test_likely_duplicates_are_listed_and_let_in_only_when_asked(
         (known,) = {each.originator_id for each in logged(opened) if isinstance(each.event, PatientRegistered)}
     told = refused(capsys, path)
     assert told[:2] == [
-        f"line 2 ({REFERENCE}-8): likely the same patient as line 1",
-        f"line 4 ({REFERENCE}-9): likely the same patient as line 3",
+        "line 2: likely the same patient as line 1",
+        "line 4: likely the same patient as line 3",
     ]
     assert len(told) == 3
     alone = written(tmp_path, same_name, name="alone.jsonl")
-    assert refused(capsys, alone)[0] == f"line 1 ({REFERENCE}-8): likely the same patient as {known}"
+    assert refused(capsys, alone)[0] == f"line 1: likely the same patient as {known}"
     done, said = summary(capsys, path, "--allow-likely-duplicates")
     assert (done["cases"], done["already"]) == (3, 1)
     assert "likely the same patient" in said
@@ -353,6 +354,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
             (one(1), one(2, opened_on="2026-02-26")),
             (one(1), one(2), one(3)),
             (one(1), {"reference": "x" * 300_000}),
+            (one(1),),
         )
         url = read().database_url
         assert url is not None

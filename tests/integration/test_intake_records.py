@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import obstore
 import psycopg
@@ -13,6 +14,7 @@ from obstore.store import MemoryStore
 from application.records import uploads
 from application.records.intake import Intake, read_manifest
 from application.records.quota import Limits
+from application.records.uploads import IDS_PER_FILE
 from application.records.vault import Vault
 from application.service import Service, assemble
 from domain.case import commands as c
@@ -311,6 +313,18 @@ def test_the_same_id_again_is_the_same_answer(walk: Walk) -> None:
     assert receiving.status(who, walk.case, upload).files == 1
 
 
+def test_one_file_has_no_end_of_ids(walk: Walk) -> None:
+    """Each is a row that no other limit counts; beyond some of them the file is refused, and what came stays."""
+    receiving, who = walk.service.receiving, request(*PATIENT)
+    upload = begin(walk, RecordKind.OTHER)
+    for _ in range(IDS_PER_FILE):
+        receiving.put_file(who, walk.case, upload, str(uuid4()), "a.txt", [b"Dear colleague"], None, None)
+    with pytest.raises(QuotaExceeded):
+        receiving.put_file(who, walk.case, upload, str(uuid4()), "a.txt", [b"Dear colleague"], None, None)
+    receiving.put_file(who, walk.case, upload, str(uuid4()), "b.txt", [b"Dear colleague"], None, None)
+    assert receiving.status(who, walk.case, upload).files == 2
+
+
 def test_two_files_at_once_under_one_id_are_not_both_taken(walk: Walk) -> None:
     """The second to arrive is refused, and its bytes go."""
     receiving, who = walk.service.receiving, request(*PATIENT)
@@ -383,6 +397,18 @@ def test_what_a_case_holds_is_bounded(small: Walk) -> None:
     begin(small)
     with pytest.raises(QuotaExceeded, match="3 uploads"):
         begin(small)
+
+
+def test_what_others_add_meanwhile_counts(small: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two long requests into one case, begun when there was room for each, the second sees what the first took."""
+    intake = small.service.receiving._intake
+    one, other = (intake.adding(begin(small, RecordKind.OTHER)) for _ in range(2))
+    monkeypatch.setattr("application.records.adding.LOOK_EVERY_S", -1.0)
+    one.add("a", [b"a" * 900])
+    other.add("b", [b"b" * 500])
+    with pytest.raises(QuotaExceeded, match="a case holds at most 1500 bytes"):
+        other.add("c", [b"c" * 101])
+    other.add("c", [b"c" * 100])
 
 
 def test_what_arrives_right_now_is_seen(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:

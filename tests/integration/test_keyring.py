@@ -1,6 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
@@ -8,14 +5,7 @@ from application.ledger import keyring as keyring_module
 from application.ledger.keyring import Keyring
 from domain.errors import PayloadAltered, SubjectErased
 from tests.conftest import Database
-from tests.ledger_fixture import OpenLedger, open_ledger
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, tmp_path / "data") as ledger:
-        yield ledger
+from tests.ledger_fixture import OpenLedger
 
 
 def test_made_once(one: OpenLedger) -> None:

@@ -1,5 +1,4 @@
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,18 +16,11 @@ from psycopg.errors import (
 from domain.errors import MalformedStatement
 from domain.ledger.statement import encode_statement
 from tests.conftest import Database
-from tests.ledger_fixture import ACT, OpenLedger, new_event, open_ledger
+from tests.ledger_fixture import ACT, OpenLedger, new_event
 
 APPEND_ONLY = ("entry", "root", "checkpoint", "tile", "idempotency", "cosignature", "time_stamp")
 COLUMNS = "index, statement, ledger_signature, leaf, committed_at"
 STATEMENT = '{"stream":"s-%d","rev":1,"kind":"k","case":"c-1"}'
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, tmp_path / "data") as ledger:
-        yield ledger
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from application.ledger import keyfiles
 from application.ledger.checkpoints import Checkpoints
 from application.ledger.pin import Pin
-from application.monitor import monitor as watching
-from application.monitor.monitor import MonitorState, Watch
+from application.monitor import judging
+from application.monitor.monitor import Watch
 from application.monitor.monitoring import Monitor
+from application.monitor.state import MonitorState
 from caseledger import monitor_command
 from domain.ledger.checkpoint import Checkpoint, read_unverified, sign
 from domain.ledger.note import ED25519, Note, NoteSignature, VerifierKey
@@ -238,13 +239,13 @@ def test_signatures_that_were_judged_are_not_judged_again(
 ) -> None:
     """A later pass judges none of the same bytes; it does when a key is added."""
     judged: list[int] = []
-    really = watching._check_signatures
+    really = judging.check_signatures
 
     def count(size: int, note: str, keys: Any) -> None:
         judged.append(size)
         really(size, note, keys)
 
-    monkeypatch.setattr(watching, "_check_signatures", count)
+    monkeypatch.setattr(judging, "check_signatures", count)
     keys = [opened.verifiers()[0]]
     work = Watch(opened.checkpoints.pinned, lambda: keys)
     run(work, database)
@@ -316,14 +317,13 @@ def test_a_history_rewritten_as_a_whole_is_found_by_whoever_watched(database: Da
 def test_a_checkpoint_by_another_key_is_found(database: Database, opened: OpenLedger, tmp_path: Path) -> None:
     """A note that the log's key did not sign is not accepted, even for the right root."""
     other = keyfiles.load(tmp_path / "other")
-    work = watch(opened)
+    work = Watch(lambda: None, lambda: opened.verifiers()[:1])
     grow(opened, 1)
     with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE ledger.checkpoint DISABLE TRIGGER USER")
         root = connection.execute("SELECT root FROM ledger.root WHERE size = %s", (SIZE + 1,)).fetchall()[0][0]
         note = sign(Checkpoint(opened.keys.origin, SIZE + 1, root), other.checkpoint, 1)
         connection.execute("UPDATE ledger.checkpoint SET note = %s WHERE size = %s", (note.decode(), SIZE + 1))
-    work._pinned = lambda: None  # type: ignore[method-assign]
     state = run(work, database, passes=5)
     assert state.finding is not None
     assert (state.finding.what, state.finding.index) == ("checkpoint", SIZE)
@@ -377,6 +377,26 @@ def test_the_command_keeps_the_last_good_checkpoint_for_itself(
         connection.execute("UPDATE ledger.head SET size = 0, frontier = ''")
     assert command() == 1
     assert "BAD: from entry 0 on: head: the log has 0 entries" in capsys.readouterr().out
+
+
+def test_the_command_begins_with_what_was_released_and_keeps_that_for_itself(
+    database: Database, opened: OpenLedger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a quiet log, too, a first pass leaves a state; a later pin that the log does not extend is found at once."""
+    file, keys, released = tmp_path / "watched", opened.verifiers()[:1], opened.checkpoints.pinned
+    for _ in range(2):
+        assert monitor_command.watch(database.service_url, lambda: keys, file, released, once=True) == 0
+        assert Pin(file, *keys).read() == released()
+    grow(opened, 5)
+    assert monitor_command.watch(database.service_url, lambda: keys, file, released, once=True) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"good: {SIZE + 5} entries re-hashed")
+    assert Pin(file, *keys).read() == released()
+    forked = Checkpoint(opened.keys.origin, SIZE + 5, bytes(32))
+    assert monitor_command.watch(database.service_url, lambda: keys, file, lambda: forked, once=True) == 1
+    assert monitor_command.watch(database.service_url, lambda: keys, tmp_path / "x", lambda: forked, once=True) == 1
+    other = Checkpoint("other.example/log", SIZE, Frontier().root())
+    assert monitor_command.watch(database.service_url, lambda: keys, file, lambda: other, once=True) == 1
+    assert capsys.readouterr().out.count("BAD: from entry 0 on: checkpoint") == 3
 
 
 def test_the_pin_and_the_monitor_agree_on_a_ledger_in_use(database: Database, opened: OpenLedger) -> None:

@@ -32,29 +32,15 @@ from tests.conftest import Database
 from tests.restored_fixture import (
     Scene,
     go_on,
-    made_scene,
     opened_case,
     report,
     running,
-    settings_of,
     size_of,
 )
 from tests.restoring import back_up, put_back
 from tests.service_fixture import COMPLIANCE, CONTENT, COORDINATOR, CT, PATIENT, SURGEON, request
 
 INDEPENDENT = Path(__file__).resolve().parents[1] / "independent_origins.py"
-
-
-@pytest.fixture
-def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a service on the test's database."""
-    return settings_of(database, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def scene(settings: Settings, database: Database) -> Scene:
-    """Served, backed up, served again, and the backup put back."""
-    return made_scene(settings, database)
 
 
 def test_a_restored_ledger_is_refused_and_then_goes_on(

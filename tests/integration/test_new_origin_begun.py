@@ -28,31 +28,18 @@ from domain.errors import (
 )
 from domain.ledger.checkpoint import read_unverified
 from domain.ledger.origins import STREAM
+from domain.ledger.tree import Frontier
 from domain.ledger.verify import verify
 from tests.conftest import Database
 from tests.restored_fixture import (
     Scene,
     go_on,
-    made_scene,
     opened_case,
     report,
     running,
-    settings_of,
 )
 from tests.restoring import back_up, put_back
 from tests.service_fixture import COMPLIANCE, request
-
-
-@pytest.fixture
-def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a service on the test's database."""
-    return settings_of(database, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def scene(settings: Settings, database: Database) -> Scene:
-    """Served, backed up, served again, and the backup put back."""
-    return made_scene(settings, database)
 
 
 def test_nothing_changes_before_somebody_says_yes(scene: Scene) -> None:
@@ -118,6 +105,34 @@ def _foreign(settings: Settings, other: Settings, database: Database) -> None:
     files = keyfiles.load(other.data)
     with psycopg.connect(database.owner_url, autocommit=True) as connection:
         new_origin.examine(connection, (origin_files.present(files),), [])
+
+
+def test_a_copy_that_an_entry_was_taken_out_of(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the checkpoints above it: what is left is signed one by one, but is of long after the newest checkpoint."""
+    with psycopg.connect(scene.database.superuser_url, autocommit=True) as connection:
+        for table in ("entry", "checkpoint", "root", "cosignature", "head"):
+            connection.execute(f"ALTER TABLE ledger.{table} DISABLE TRIGGER ALL")
+        # The last of its stream, so that no chain is broken.
+        row = connection.execute(
+            "SELECT max(index) FROM (SELECT max(index) AS index FROM ledger.entry GROUP BY stream) AS ends"
+            " WHERE index BETWEEN 4 AND %s",
+            (scene.size - 3,),
+        ).fetchone()
+        assert row is not None
+        assert row[0]
+        connection.execute("DELETE FROM ledger.entry WHERE index = %s", row)
+        connection.execute("UPDATE ledger.entry SET index = index + 1000000 WHERE index > %s", row)
+        connection.execute("UPDATE ledger.entry SET index = index - 1000001 WHERE index >= 1000000")
+        for table in ("cosignature", "checkpoint", "root"):
+            connection.execute(f"DELETE FROM ledger.{table} WHERE size > %s", row)
+        leaves = [leaf for (leaf,) in connection.execute("SELECT leaf FROM ledger.entry ORDER BY index")]
+        head = Frontier().extend(leaves)
+        connection.execute("UPDATE ledger.head SET size = %s, frontier = %s", (head.size, head.to_bytes()))
+        connection.execute("INSERT INTO ledger.root VALUES (%s, %s, 0)", (head.size, head.root()))
+        _examined(connection, scene.settings)  # within the hour it cannot be told from a copy made in between
+        monkeypatch.setattr(new_origin, "UNSIGNED_S", -3600)
+        with pytest.raises(HeadForked, match="long after the newest checkpoint"):
+            _examined(connection, scene.settings)
 
 
 def test_a_fork_is_no_older_copy(settings: Settings, database: Database) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg.errors import InsufficientPrivilege
 
+from application.ledger.keyfiles import raw_public
 from application.monitor.monitor import Watch
 from application.privacy.fence import FenceFile
 from application.witness import post_quantum
@@ -19,26 +21,16 @@ from caseledger.witness.keeper import Witness, add_log
 from domain.errors import (
     Misconfigured,
 )
+from domain.ledger.keys import key_id
+from domain.ledger.note import COSIGNATURE_V1, VerifierKey
 from domain.ledger.verify import verify
 from domain.ledger.verify_trust import render_trusted_keys
 from tests.conftest import Database
 from tests.ledger_fixture import open_ledger
-from tests.restored_fixture import Scene, go_on, made_scene, opened_case, running, settings_of, size_of
+from tests.restored_fixture import Scene, go_on, opened_case, running, size_of
 from tests.restoring import back_up, put_back
-from tests.service_fixture import COMPLIANCE, request
+from tests.service_fixture import ADMINISTRATOR, COMPLIANCE, request
 from tests.witness_fixture import Watched
-
-
-@pytest.fixture
-def settings(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a service on the test's database."""
-    return settings_of(database, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def scene(settings: Settings, database: Database) -> Scene:
-    """Served, backed up, served again, and the backup put back."""
-    return made_scene(settings, database)
 
 
 def test_what_was_erased_stays_erased(scene: Scene) -> None:
@@ -67,6 +59,19 @@ def test_what_was_erased_stays_erased(scene: Scene) -> None:
             ]
             assert [each.statement.actor for each in told] == ["service"]
             assert (found.holes, len(found.erased) > 5) == ((), True)
+        assert cli.main(["replay", "--check"]) == 0
+
+
+def test_what_was_erased_goes_from_a_view_of_another_version_too(scene: Scene) -> None:
+    """Nothing can be folded into it, which keeps nobody from starting; its rows go, until it is rebuilt."""
+    FenceFile(scene.settings.data / FENCE).add([f"case:{scene.walk.case}"])
+    with psycopg.connect(scene.database.owner_url) as connection:
+        connection.execute("ALTER TABLE views.trail RENAME COLUMN kind TO kind_of_before")
+        connection.execute("UPDATE views.position SET shape = 'of before' WHERE name = 'trail'")
+    assert go_on(scene.settings) == 0
+    with psycopg.connect(scene.database.owner_url) as connection:
+        assert connection.execute("SELECT count(*) FROM views.trail").fetchone() == (0,)
+    assert (cli.main(["replay"]), cli.main(["replay", "--check"])) == (0, 0)
 
 
 def test_a_copy_whose_content_was_wrapped_under_a_destroyed_key(scene: Scene) -> None:
@@ -143,6 +148,42 @@ def test_the_monitor_says_so_and_calls_it_no_fork(
                 pass
         assert (watch.state.verdict, watch.state.finding) == ("good", None)
         assert [(each.index, each.held) for each in watch.state.restored] == [(scene.size, 0)]
+
+
+def test_the_monitor_holds_this_ledgers_database_against_the_data_directorys_pin(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A database that came back is found without anything seen before; somebody else's log has a pin elsewhere."""
+    keys = tmp_path / "keys"
+    keys.write_bytes(render_trusted_keys(scene.keys))
+    database = ["--database", scene.database.service_url]
+    fresh = [["--state", str(tmp_path / f"fresh-{number}")] for number in range(4)]
+    for number, own in enumerate(([], database, ["--keys", str(keys)])):
+        assert cli.main(["monitor", "--once", *fresh[number], *own]) == 1
+        found = f"BAD: from entry {scene.size} on: head: the log has {scene.size} entries, and had {scene.released}"
+        assert capsys.readouterr().out.startswith(found)
+    assert cli.main(["monitor", "--once", *fresh[3], *database, "--keys", str(keys)]) == 0
+    (scene.settings.data / "pin").write_bytes(b"not a pin")
+    assert cli.main(["monitor", "--once", "--state", str(tmp_path / "fresh-4")]) == 1
+    assert "the pin is not a checkpoint of this ledger" in capsys.readouterr().out
+
+
+def test_the_log_s_keys_of_before_are_deactivated(scene: Scene) -> None:
+    """They sign nothing any more, unlike the new origin's; a revocation is still said, and a witness's key goes on."""
+    old = {str(key): "deactivated" for key in (*scene.keys.entries, *scene.keys.checkpoint)}
+    assert go_on(scene.settings) == 0
+    with running(scene.settings) as service:
+        keys = service.service_keys
+        witness = str(VerifierKey.make("witness.example/w", COSIGNATURE_V1, raw_public(Ed25519PrivateKey.generate())))
+        proposed = keys.propose(request(*ADMINISTRATOR), "witness", witness).stream.removeprefix("key-")
+        keys.approve(request(*COMPLIANCE), proposed)
+        new = [service.keys.entry_verifier(), service.keys.checkpoint_verifier()]
+        enrolled = {str(each): "enrolled" for each in (*new, witness)}
+        assert {each.vkey: each.status for each in keys.all()} == old | enrolled
+        assert {*map(key_id, (each.public_key for each in scene.keys.entries))} < {*keys.of_the_log()}
+        [leaked] = scene.keys.entries
+        keys.revoke(request(*COMPLIANCE), key_id(leaked.public_key), "lost")
+        assert {each.vkey: each.status for each in keys.all()} == old | enrolled | {str(leaked): "revoked"}
 
 
 def test_to_witnesses_it_is_a_new_log(settings: Settings, database: Database, tmp_path: Path) -> None:

@@ -1,21 +1,13 @@
 """Reading entries whose stored bytes were altered: refused, and said where."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from domain.errors import EntryAltered, PayloadAltered
 from tests.conftest import Database
-from tests.ledger_fixture import OpenLedger, open_ledger, some_event
-
-
-@pytest.fixture
-def one(database: Database, tmp_path: Path) -> Iterator[OpenLedger]:
-    """An open ledger."""
-    with open_ledger(database, tmp_path / "data") as ledger:
-        yield ledger
+from tests.ledger_fixture import OpenLedger, some_event
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from domain.ledger.cosignature import extended, parse_lines, released
 from domain.ledger.cosignature_policy import parse_policy
 from domain.ledger.cosignature_split import find_split
 from domain.ledger.cosignature_witness import MAX_REQUEST_BYTES, SIZE_TYPE, AddCheckpoint
-from domain.ledger.note import Note, verify
+from domain.ledger.note import ED25519, Note, VerifierKey, verify
 from tests.witness_fixture import NAME, ORIGIN, Log, made, served
 from tests.witness_killed import asked_and_killed
 
@@ -209,7 +209,7 @@ def test_a_witness_killed_at_any_step_never_cosigns_a_fork(tmp_path: Path) -> No
 
 
 def test_the_directory_of_a_witness_is_held_to_its_shape(tmp_path: Path) -> None:
-    """A second `init`, a name that is none, an open key file, a log that is the witness itself: refused."""
+    """A second `init`, a name that is none, an open key file, the witness itself or a key of entries as a log: no."""
     witness = made(tmp_path / "w", NAME)
     with pytest.raises(Misconfigured, match="already"):
         keeper.make(tmp_path / "w", NAME)
@@ -219,6 +219,10 @@ def test_the_directory_of_a_witness_is_held_to_its_shape(tmp_path: Path) -> None
         Witness(tmp_path / "v")
     with pytest.raises(Misconfigured, match="own name"):
         keeper.add_log(tmp_path / "w", str(witness.keys()[0]))
+    entries = VerifierKey.make(f"{ORIGIN}/entries", ED25519, Log().keys[0].public_key)
+    with pytest.raises(Misconfigured, match="key of a log's entries"):
+        keeper.add_log(tmp_path / "w", str(entries))
+    assert witness.logs() == {}
     assert ((tmp_path / "w/keys/ed25519").stat().st_mode & 0o777) == 0o600
     (tmp_path / "w/keys/ed25519").chmod(0o640)
     with pytest.raises(Misconfigured, match="open to others"):

@@ -43,7 +43,7 @@ def test_delivery_is_the_coordinators_and_waits_for_the_disclaimer() -> None:
         given(*story("signed")).when(DELIVER, by=actor).refused(WrongRole)
     undisclaimed = [x for x in story("signed") if x is not DISCLAIMED]
     given(*undisclaimed).when(DELIVER).refused(MissingPart, "disclaimer")
-    given(*story("signed")).when(replace(DELIVER, opinion="opinion-9")).refused(MissingPart, "opinion-9")
+    given(*story("signed")).when(replace(DELIVER, opinion="opinion-9")).refused(MissingPart, "no such opinion")
     given(*story("delivered")).when(DELIVER).refused(WrongPhase)
 
 
@@ -92,7 +92,7 @@ def test_what_is_shared_was_delivered() -> None:
     """Before delivery, an unknown opinion, another version: refused."""
     given(*story("signed"), SHARING).when(SHARE).refused(WrongPhase)
     given(*story("delivered")).when(replace(SHARE, opinion="opinion-9")).refused(MissingPart)
-    given(*story("delivered")).when(replace(SHARE, version=2)).refused(MissingPart, "version 2")
+    given(*story("delivered")).when(replace(SHARE, version=2)).refused(MissingPart, "in that version")
     later = replace(SIGNED, opinion="opinion-2")
     again = Given(replace(given(*story("delivered"), later).state, phase="delivered"))
     again.when(replace(SHARE, opinion="opinion-2")).refused(MissingPart, "opinion-2")

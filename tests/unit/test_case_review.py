@@ -204,11 +204,13 @@ def test_after_withdrawal_the_surgeon_is_out() -> None:
 def test_an_opinion_pins_records_as_they_are() -> None:
     """Unknown, quarantined, altered, or named twice: refused."""
     case = given(*story("in_review"))
-    case.when(replace(SIGN, relied_on=(pin("r-none", "a"),)), by=SURGEON).refused(MissingPart, "r-none")
+    absent = replace(SIGN, relied_on=(pin("r-none", "a"),))
+    case.when(absent, by=SURGEON).refused(MissingPart, "relied_on.0: the case has no such usable record")
     case.when(replace(SIGN, relied_on=(pin("r-ct", "0"),)), by=SURGEON).refused(DigestMismatch, "r-ct")
     case.when(replace(SIGN, relied_on=(pin("r-ct", "a"),) * 2), by=SURGEON).refused(MalformedBody)
     hidden = e.RecordQuarantined(record="r-path", findings=())
-    given(*story("in_review"), hidden).when(SIGN, by=SURGEON).refused(MissingPart, "r-path")
+    place = [each.record for each in SIGN.relied_on].index("r-path")
+    given(*story("in_review"), hidden).when(SIGN, by=SURGEON).refused(MissingPart, f"relied_on.{place}:")
 
 
 def test_an_opinion_relies_on_imaging() -> None:
@@ -238,7 +240,7 @@ def test_newer_material_that_the_patient_keeps_from_the_surgeon_does_not_block()
     events = [exact if x is REVIEW else x for x in story("in_review")]
     given(*events, NEWER).when(SIGN, by=SURGEON).then(SIGNED)
     kept = replace(SIGN, relied_on=(*SIGN.relied_on, pin("r-new", "9")))
-    given(*events, NEWER).when(kept, by=SURGEON).refused(MissingConsent, "r-new")
+    given(*events, NEWER).when(kept, by=SURGEON).refused(MissingConsent, f"relied_on.{len(SIGN.relied_on)}")
 
 
 def test_accepted_limits_are_copied_into_the_opinion() -> None:

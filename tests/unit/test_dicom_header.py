@@ -360,3 +360,56 @@ def test_reading_says_nothing_about_header_values(caplog: pytest.LogCaptureFixtu
         read_header(content.replace(b"ISO_IR 192", b"ISO_IR 999"))
     assert caught == []
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("tag", [0x7FE00001, 0x7FE00002])
+@pytest.mark.parametrize("syntax", [EXPLICIT, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_what_stands_before_the_pixels_is_no_end(tag: int, syntax: pydicom.uid.UID) -> None:
+    """An extended offset table stands in front of pixels that are there."""
+    data = with_pixels(small())
+    data.add_new(tag, "OV", bytes(8))
+    header = read_header(written(data, syntax))
+    assert header.has_pixels
+    assert header.pixel_length == 32
+
+
+def test_a_group_length_before_the_pixels_is_no_end() -> None:
+    """A real CT that has the retired group length in front of its pixels has pixels."""
+    assert read_header((FILES / "693_J2KI.dcm").read_bytes()).has_pixels
+
+
+@pytest.mark.parametrize("count", [1_000, 9_000])
+def test_long_groups_of_undefined_length_are_read_whole(count: int) -> None:
+    """The functional groups of an enhanced image may end far behind the first look, and be delimited by items."""
+    groups = []
+    for index in range(count):
+        position, group = Dataset(), Dataset()
+        position.ImagePositionPatient = [0, 0, index]
+        group.PlanePositionSequence = Sequence([position])
+        group["PlanePositionSequence"].is_undefined_length = True
+        group.is_undefined_length_sequence_item = True
+        position.is_undefined_length_sequence_item = True
+        groups.append(group)
+    data = with_pixels(small(PerFrameFunctionalGroupsSequence=Sequence(groups)))
+    data["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+    content = written(data, EXPLICIT)
+    assert len(content) > FIRST_LOOK / 2
+    header = read_header(io.BytesIO(content))
+    assert [frame.position for frame in header.frame_geometry] == [(0.0, 0.0, float(index)) for index in range(count)]
+    assert header.has_pixels
+
+
+def test_a_packaged_recording_is_read_whole() -> None:
+    """A real waveform whose sequences reach beyond the first look is no broken file."""
+    with (FILES / "waveform_ecg.dcm").open("rb") as stream:
+        assert read_header(stream).modality == "ECG"
+
+
+def test_private_b_values_are_read() -> None:
+    """Philips has the b-value in an element of its own; a Siemens sequence from which that was removed, in its name."""
+    philips = small(Manufacturer="Philips Medical Systems")
+    philips.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(3, "FL", 800.0)
+    assert read_header(written(philips, EXPLICIT)).b_value == 800
+    siemens = small(Manufacturer="SIEMENS", SequenceName="*ep_b1000t")
+    assert read_header(written(siemens, EXPLICIT)).b_value == 1000
+    assert read_header(written(small(Manufacturer="SIEMENS", SequenceName="*tse2d1"), EXPLICIT)).b_value is None

@@ -1,5 +1,6 @@
 """Contrast phases: words in many languages first, then the clock, then the order."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -34,6 +35,19 @@ def phases(*stacks: Timed) -> list[tuple[str, str]]:
     ("text", "phase"),
     [
         ("ABD ART 1.0 B30f", "arterial"),
+        ("Leber spaet 2.5 B30f", "delayed"),
+        ("Abdomen spät venös 3.0", "delayed"),
+        ("late venous 2.0", "delayed"),
+        ("late portal venous", "portal"),
+        ("fase venosa tardía", "delayed"),
+        ("Ax LAVA +C 1min", "portal"),
+        ("+C Ax LAVA 3 min", "delayed"),
+        ("Frühart. Leber", "arterial"),
+        ("Venózní fáze", "portal"),
+        ("Artériás fázis", "arterial"),
+        ("portovenøs fase", "portal"),
+        ("Венозна фаза", "portal"),
+        ("فاز شریانی", "arterial"),
         ("Late arterial 2.5mm", "arterial"),
         ("Oberbauch spätarteriell", "arterial"),
         ("Oberbauch Spätphase", "delayed"),
@@ -187,3 +201,17 @@ def test_results_do_not_depend_on_the_order_of_stacks() -> None:
     forward = [phase for phase, _ in phases(*[msgspec.structs.replace(s) for s in stacks])]
     backward = [phase for phase, _ in phases(*[msgspec.structs.replace(s) for s in reversed(stacks)])]
     assert forward == backward[::-1]
+
+
+def test_midnight_between_scan_and_injection_changes_nothing() -> None:
+    """A scan before midnight came before an injection after it, and one after midnight after one before it."""
+    assert phases(timed(at="235900", start="000030")) == [("plain", "timing")]
+    assert phases(timed(at="000035", start="235930")) == [("portal", "timing")]
+
+
+def test_thousands_of_stacks_take_seconds() -> None:
+    """As many stacks of one day as a hostile file can hold are compared in time that grows with their number."""
+    many = [timed(at="101500", layer=index, extent=200.0 + index / 8) for index in range(20_000)]
+    began = time.process_time()
+    detect(many, WORDS)
+    assert time.process_time() - began < 10

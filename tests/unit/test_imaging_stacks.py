@@ -1,6 +1,7 @@
 """Slices into stacks, and what is measured on them."""
 
 import math
+import time
 from datetime import date
 from typing import Any
 
@@ -12,7 +13,7 @@ from domain.errors import NotFound
 from domain.imaging.check import check
 from domain.imaging.findings import Report, decimal
 from domain.imaging.geometry import measure, plane_of
-from domain.imaging.model import Instance, InstanceHeader
+from domain.imaging.model import Frame, Instance, InstanceHeader
 from domain.imaging.stacks import cross, slices_of, stacks_of
 from tests.synthetic_dicom import Series, instance, instances_of
 
@@ -130,3 +131,53 @@ def test_a_site_without_a_set_is_refused() -> None:
     assert "words" not in sites()
     with pytest.raises(NotFound, match="liver-ct"):
         requirement("../words")
+
+
+@pytest.mark.parametrize("changes", [{"kernel": "B60f"}, {"acquisition_number": 2}, {"acquisition_time": "101610"}])
+def test_sets_that_lie_between_each_other_are_two_stacks(changes: dict[str, Any]) -> None:
+    """Two reconstructions, or phases, that begin a fraction of a step apart are two even stacks without a hole."""
+    first, second = headers(Series(count=40)), headers(Series(number=2, count=40, start=0.4), **changes)
+    found = first + [msgspec.structs.replace(header, series_uid=first[0].series_uid) for header in second]
+    assert split(found) == [40, 40]
+    assert set(report_of(found).codes()) == set()
+
+
+def test_odd_and_even_slices_of_one_acquisition_are_one_stack() -> None:
+    """Slices that were acquired in two turns stay together, and a hole among them is one."""
+    found = headers(Series(count=40))
+    turns = [
+        msgspec.structs.replace(header, acquisition_number=1 + index % 2, acquisition_time=f"10{15 + index % 2}00")
+        for index, header in enumerate(found)
+        if index != 21
+    ]
+    assert split(turns) == [39]
+    assert {"MISSING_SLICE"} <= set(report_of(turns).codes())
+
+
+@pytest.mark.parametrize("far", [1e307, -1e300, 2e5])
+def test_a_position_beyond_any_scanner_is_none(far: float) -> None:
+    """A slice that lies outside of every room has no place, and measures nothing."""
+    found = headers(Series(count=20))
+    found[7] = msgspec.structs.replace(found[7], position=(0.0, 0.0, far), thickness=abs(far))
+    report = report_of(found)
+    assert "GEOMETRY_UNKNOWN" in report.codes()
+    assert all(len(finding.message) < 300 for finding in report.findings)
+
+
+def test_thousands_of_directions_take_seconds() -> None:
+    """A file whose frames all turn another way ends in time that does not grow with their square."""
+    angles = [index * 0.37 for index in range(6_000)]
+    frames = tuple(
+        Frame(
+            position=(0.0, 0.0, float(index)),
+            orientation=(
+                *(math.cos(angle), math.sin(angle), 0.0),
+                *(-math.sin(angle) * math.cos(index), math.cos(angle) * math.cos(index), math.sin(index)),
+            ),
+        )
+        for index, angle in enumerate(angles)
+    )
+    header = msgspec.structs.replace(headers(Series(count=1))[0], frame_geometry=frames, frames=len(frames))
+    began = time.process_time()
+    assert len(stacks_of("s", slices_of(header))) <= 6_000
+    assert time.process_time() - began < 3

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from application.ledger import keyfiles, keylock
+from application.ledger import keyfiles, keylock, origin_files
 from application.ledger.key_rotation import make_next, put_in_place
+from application.ledger.origin_files import PURPOSES
+from application.witness import post_quantum
 from domain.errors import Misconfigured
 from domain.ledger.keys import key_id
 from domain.ledger.note import VerifierKey
@@ -162,6 +164,36 @@ def test_plain_files_are_locked_when_a_passphrase_comes(tmp_path: Path) -> None:
     assert {mode(data / "keys" / name) for name in NAMES} == {0o600}
     with pytest.raises(Misconfigured, match="is locked: CASELEDGER_KEY_PASSPHRASE_FILE"):
         keyfiles.load(data)
+
+
+def test_keys_of_origins_before_a_restore_are_locked_too(tmp_path: Path) -> None:
+    """Every private half that lies there, whole or not at all; what is public stays as it is."""
+    data, box, key = tmp_path / "data", keylock.locker(passphrase_file(tmp_path)), "0" * 32
+    old = keyfiles.load(data)
+    keys = data / "origins" / "0001-old" / "keys"
+    keys.mkdir(mode=0o700, parents=True)
+    (keys.parent / "public-keys").write_bytes(render_trusted_keys(old.trusted()))
+    public, private = f"entry.public.{key}", [*PURPOSES, f"entry.next.{key}", f"checkpoint.old.{key}"]
+    for name in (public, *private, post_quantum.FILE):
+        purpose = name.partition(".")[0]
+        keyfiles.write_private(
+            keys / name, (data / "keys" / purpose).read_bytes() if purpose in PURPOSES else bytes(32)
+        )
+    keyfiles.load(data, box)
+    stored = {path.name: path.read_bytes() for path in keys.iterdir()}
+    assert {name for name, raw in stored.items() if keylock.is_locked(raw)} == {*private, post_quantum.FILE}
+    assert {mode(path) for path in keys.iterdir()} == {0o600}
+    # In one process and in the next: they open, and are not locked over again.
+    keyfiles.load(data, box)
+    again = keylock.locker(passphrase_file(tmp_path))
+    keyfiles.load(data, again)
+    assert {path.name: path.read_bytes() for path in keys.iterdir()} == stored
+    (log,) = origin_files.earlier(data, again)
+    assert log.private is not None
+    assert [each.private_bytes_raw() for each in log.private] == [
+        each.private_bytes_raw() for each in (old.checkpoint, old.entry)
+    ]
+    assert post_quantum.read_seed(keys / post_quantum.FILE, again) == bytes(32)
 
 
 def test_another_passphrase_or_another_keys_file_does_not_open(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from domain.ledger.checkpoint import Checkpoint, sign
 from domain.ledger.note import VerifierKey
 from tests.ledger_builder import CASE, LedgerBuilder, private_key, public_bytes, small_ledger
 from tests.restored_builder import A, B, C, M, Restored, judged, on_log, restored, said_by
+from tests.unit.test_succession import Rotating
 from tests.verifying import BY, OWN, fails
 
 OTHER = (private_key("mallory checkpoint"), private_key("mallory entry"))
@@ -86,6 +87,51 @@ def test_a_checkpoint_that_the_old_log_never_signed_is_not_cited_as_lost() -> No
     honest.entries = small_ledger().entries[:M]
     ledger = restored(lost=(honest.checkpoint().decode(),))
     fails(judged(ledger.whole_case(CASE), ledger.all_keys()), "origins", M, "nothing is lost")
+
+
+class Rotated(Restored, Rotating):
+    """Its keys were replaced before it was restored."""
+
+    def retire(self) -> tuple[Any, Any]:
+        """Both keys are replaced, and some entries follow; the keys of before, of checkpoints and of entries."""
+        self.begin()
+        retired = self.checkpoint_key, self.entry_key
+        self.before = [self.trusted_keys()]
+        self.rotate("entry")
+        self.rotate("checkpoint")
+        for _ in range(3):
+            self.append(OWN, "note.made.v1", b"{}", **BY)
+        return retired
+
+    def go_on(self, **lies: Any) -> int:
+        """Restored without the last entry, and gone on with."""
+        first = self.before.pop()
+        keys = tuple(map(str, (*first.checkpoint, *first.entries, *self._own())))
+        index = self.succeed(len(self.entries) - 1, B, **{"keys": keys, **lies})
+        self.append(OWN, "note.made.v1", b"{}", **BY)
+        return index
+
+    def _own(self) -> tuple[VerifierKey, ...]:
+        keys = self.trusted_keys()
+        return *keys.checkpoint, *keys.entries
+
+
+def test_a_key_that_was_replaced_before_endorses_nothing(tmp_path: Path) -> None:
+    """Nor does it sign a checkpoint that is cited as lost: whoever has come by it later speaks for no log."""
+    ledger = Rotated(A)
+    ledger.retire()
+    index = ledger.go_on()
+    report = judged(ledger.everything(), ledger.all_keys())
+    assert report.ok, report.failure
+    for name, words in (("endorsers", "not the old log's"), ("lost", "not signed by the old log")):
+        ledger = Rotated(A)
+        retired = ledger.retire()
+        forged = sign(Checkpoint(A, 99, bytes(32)), retired[0], 1_800_000_000_000_000).decode()
+        ledger.go_on(**{"endorsers": {"endorsers": retired}, "lost": {"lost": (forged,)}}[name])
+        fails(judged(ledger.everything(), ledger.all_keys()), "origins", index, words)
+        log = on_log(ledger, tmp_path / name, ledger.all_keys())
+        assert log.failure is not None
+        assert (log.failure.check, log.failure.index) == ("origins", index)
 
 
 def test_somebody_elses_log_does_not_take_the_place_of_ours() -> None:

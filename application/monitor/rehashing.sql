@@ -1,10 +1,4 @@
--- What the monitor looks at: the head, checkpoints, and everything that they were made of.
-
--- name: head
-SELECT size, frontier FROM ledger.head
-
--- name: newer_notes
-SELECT size, note FROM ledger.checkpoint WHERE size > %s AND size <= %s ORDER BY size LIMIT %s
+-- What is hashed again, and what it is held against.
 
 -- name: entries
 SELECT index, statement::text, actor_signature, ledger_signature, leaf
