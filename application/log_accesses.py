@@ -5,8 +5,8 @@ would double, and who follows its end would never come to it: each entry read wo
 one entry for a reader, a day (UTC) and a stretch of `STRETCH` entries; whatever else they read of that stretch on that
 day is covered by it. Who read what, and when first, is answered; how often is in the service's log.
 
-The stream of such an entry is named by reader, day and stretch, under a secret, since a patient's account stands nowhere
-in clear: that there is only one is the ledger's own rule, over restarts and several processes.
+The stream of such an entry is named by reader, day and stretch, under a secret, since a patient's account stands
+nowhere in clear: that there is only one is the ledger's own rule, over restarts and several processes.
 """
 
 import hmac
