@@ -2,27 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Final
 
 import msgspec
 
 from domain.imaging.candidate import Candidate
-from domain.imaging.findings import SEVERITIES, Finding, Severity, decimal
+from domain.imaging.choosing import SEVERITY_OF, best, limit_for, take
+from domain.imaging.findings import Finding, Severity, decimal
+from domain.imaging.phase_needs import judge_contrast, judge_phases
 from domain.imaging.quality import quality
-from domain.imaging.requirement import Limit, Need, PhaseNeed, Requirement, SequenceNeed
+from domain.imaging.requirement import Requirement, SequenceNeed
 from domain.imaging.stacks import PARALLEL, dot
-
-SEVERITY_OF: Final[dict[Need, Severity]] = {"essential": "inadequate", "expected": "limited", "wanted": "note"}
-_PHASE_CODES: Final = {
-    "plain": "PHASE_PLAIN_MISSING",
-    "arterial": "PHASE_ARTERIAL_MISSING",
-    "portal": "PHASE_PORTAL_MISSING",
-    "delayed": "PHASE_DELAYED_MISSING",
-    "hepatobiliary": "PHASE_DELAYED_MISSING",
-}
-_OFF_WINDOW_S: Final = 10.0
-"""Seconds outside the wanted window that are only noted: injection protocols differ by as much (J)."""
-_NOT_DYNAMIC: Final = frozenset(("dwi", "adc", "mrcp", "stir", "t2"))
 
 
 def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -> list[Finding]:
@@ -39,20 +28,20 @@ def judge(candidates: Sequence[Candidate], requirement: Requirement, on: date) -
         findings.append(wrong_anatomy({region for one in pool for region in one.regions}, requirement))
     chosen: list[Candidate] = []
     pool = fitting or pool
-    findings += _contrast(pool, requirement)
+    findings += judge_contrast(pool, requirement)
     if requirement.phases and fitting and usable:
-        findings += _phases(pool, requirement, on, chosen)
+        findings += judge_phases(pool, requirement, on, chosen)
     if requirement.sequences and fitting and usable:
         findings += _sequences(pool, requirement, on, chosen)
     if not chosen:
         given = [one for one in pool if one.contrast == "given"] if requirement.contrast else []
-        _take(_best(given or pool, requirement, on), "stack", chosen)
+        take(best(given or pool, requirement, on), "stack", chosen)
     findings += _companions(candidates, requirement)
     seen: set[str] = set()
     for one in chosen:
         if one.key not in seen:
             seen.add(one.key)
-            findings += _joined(one, pool, quality(one, requirement, on, _limit_for(one, requirement)))
+            findings += _joined(one, pool, quality(one, requirement, on, limit_for(one, requirement)))
     findings += _volumetry(chosen, requirement)
     if fitting and chosen and all(one.fit == "unknown" for one in chosen):
         wanted = ", ".join(requirement.regions)
@@ -115,110 +104,6 @@ def _volumetry(chosen: list[Candidate], requirement: Requirement) -> list[Findin
     ]
 
 
-def _limit_for(one: Candidate, requirement: Requirement) -> Limit | None:
-    """The slice limit of the sequence that a stack was taken for, where that has its own."""
-    for need in requirement.sequences:
-        if need.label in one.used_for and need.slice_limited_above is not None:
-            return need.slice_limited_above
-    return None
-
-
-def _best(pool: Sequence[Candidate], requirement: Requirement, on: date, limit: Limit | None = None) -> Candidate:
-    """The stack with the least serious findings; then the thinnest, then the longest."""
-
-    def rank(one: Candidate) -> tuple[object, ...]:
-        found = [SEVERITIES.index(finding.severity) for finding in quality(one, requirement, on, limit)]
-        serious = sorted(severity for severity in found if severity < len(SEVERITIES) - 1)
-        worst = serious[0] if serious else len(SEVERITIES)
-        thickness = one.measures.thickness if one.measures.thickness is not None else 1e6
-        return (one.fit != "right", -worst, len(serious), thickness, -one.measures.extent, one.key)
-
-    return min(pool, key=rank)
-
-
-def _take(one: Candidate, label: str, chosen: list[Candidate]) -> None:
-    one.used_for.append(label)
-    chosen.append(one)
-
-
-def _contrast(pool: list[Candidate], requirement: Requirement) -> list[Finding]:
-    if requirement.contrast is None or any(one.contrast == "given" for one in pool):
-        return []
-    if any(one.timed.phase in ("arterial", "portal", "delayed", "hepatobiliary") for one in pool):
-        return []
-    plain = all(one.contrast == "plain" for one in pool)
-    severity: Severity = SEVERITY_OF[requirement.contrast] if plain else "ask"
-    message = (
-        "All series say that they were acquired without contrast; please acquire the contrast phases."
-        if plain
-        else "Nothing in the headers says that contrast was given: please tell us, or send the contrast series."
-    )
-    return [Finding(code="NO_CONTRAST_EVIDENCE", severity=severity, message=message)]
-
-
-def _phases(pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]) -> list[Finding]:
-    findings: list[Finding] = []
-    dynamic = [one for one in pool if not _NOT_DYNAMIC & set(one.sequences)]
-    open_needs: list[PhaseNeed] = []
-    by_phase: dict[str, list[PhaseNeed]] = {}
-    for need in requirement.phases:
-        by_phase.setdefault(need.label, []).append(need)
-    for label, needs in by_phase.items():
-        matching = [one for one in dynamic if any(one.timed.phase == need.phase for need in needs)]
-        if not matching:
-            open_needs.append(needs[0])
-            continue
-        best = _best(matching, requirement, on)
-        _take(best, label, chosen)
-        need = next(need for need in needs if need.phase == best.timed.phase)
-        findings += _window(best, need)
-    unknown = [one for one in dynamic if one.timed.phase == "unknown"]
-    essential = [need for need in open_needs if need.need == "essential"]
-    if unknown and open_needs:
-        wanted = ", ".join(need.label for need in open_needs)
-        severity: Severity = "ask" if essential else "limited"
-        message = f"The headers do not show which contrast phases these are: please tell us which is {wanted}."
-        findings.append(Finding(code="PHASE_UNKNOWN", severity=severity, value=wanted, message=message))
-        if not chosen:
-            _take(_best(unknown, requirement, on), "unknown phase", chosen)
-        return findings
-    for need in open_needs:
-        message = f"There is no {need.label} among these images: please send it, or acquire it."
-        findings.append(
-            Finding(
-                code=_PHASE_CODES[need.phase],
-                severity=SEVERITY_OF[need.need],
-                value=need.label,
-                source=need.source,
-                message=message,
-            )
-        )
-    return findings
-
-
-def _window(one: Candidate, need: PhaseNeed) -> list[Finding]:
-    delay = one.timed.delay_s
-    if delay is None or need.from_s is None or need.to_s is None or need.from_s <= delay <= need.to_s:
-        return []
-    off = max(need.from_s - delay, delay - need.to_s)
-    message = (
-        f"{one.label}: it was acquired {delay:.0f} s after the start of injection; "
-        f"{need.from_s:.0f} to {need.to_s:.0f} s are wanted for the {need.label}."
-    )
-    return [
-        Finding(
-            code="PHASE_OFF_WINDOW",
-            severity="note" if off <= _OFF_WINDOW_S else "limited",
-            series=one.key,
-            value=f"{delay:.0f}",
-            unit="s",
-            limit=f"{need.from_s:.0f}-{need.to_s:.0f}",
-            source=need.source,
-            message=message,
-        )
-    ]
-
-
 def _sequences(pool: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]) -> list[Finding]:
     findings: list[Finding] = []
     untold = any(one.modality == "MR" and not one.sequences for one in pool)
@@ -259,13 +144,13 @@ def _planes(
     need: SequenceNeed, matching: list[Candidate], requirement: Requirement, on: date, chosen: list[Candidate]
 ) -> list[Finding]:
     if not need.planes:
-        _take(_best(matching, requirement, on, need.slice_limited_above), need.label, chosen)
+        take(best(matching, requirement, on, need.slice_limited_above), need.label, chosen)
         return []
     findings = []
     for plane in need.planes:
         there = [one for one in matching if one.measures.plane == plane]
         if there:
-            _take(_best(there, requirement, on, need.slice_limited_above), need.label, chosen)
+            take(best(there, requirement, on, need.slice_limited_above), need.label, chosen)
             continue
         message = f"{need.label} is not there in the {plane} plane: please send it, or acquire it."
         findings.append(
