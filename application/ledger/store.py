@@ -3,7 +3,6 @@
 Sealing covers a whole save, because the chain runs through it; the mapper only encodes and decodes.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from application.ledger.keyfiles import KeyFiles
 from application.ledger.keyring import Keyring
 from application.ledger.library import LedgerFactory, LedgerMapper
 from application.ledger.opening import EntryReader, chained
+from application.ledger.randomness import random_bytes
 from application.ledger.recorder import LedgerRecorder
 from application.ledger.streams import (
     Act,
@@ -111,7 +111,7 @@ class LedgerEventStore(EventStore[str]):
 
     def opening_of(self, new: NewEvent) -> Opening:
         """A fresh opening of an event's payload."""
-        return Opening(secrets.token_bytes(sealing.BLINDING_BYTES), self.mapper.to_stored_event(new).state)
+        return Opening(random_bytes(sealing.BLINDING_BYTES), self.mapper.to_stored_event(new).state)
 
     def get(
         self,
@@ -155,7 +155,7 @@ class LedgerEventStore(EventStore[str]):
                 raw = encode_statement(statement)
             sealed = None
             if each.subject is not None and opening is not None:
-                sealed = sealing.seal(keys[each.subject], secrets.token_bytes(sealing.NONCE_BYTES), opening, raw)
+                sealed = sealing.seal(keys[each.subject], random_bytes(sealing.NONCE_BYTES), opening, raw)
             ledger_signature = key.sign(pre_authentication_encoding(raw))
             entry = SealedEntry.make(statement, raw, signed.signature if signed else None, ledger_signature, sealed)
             heads[each.originator_id] = entry.leaf.hex()
