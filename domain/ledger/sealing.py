@@ -102,12 +102,3 @@ def open_all(wanted: Sequence[tuple[Opener, bytes, bytes, str]]) -> list[bytes] 
             return None
         payloads.append(payload)
     return payloads
-
-
-def open_sealed(key: bytes, sealed: bytes, statement: bytes, commitment: str) -> Opening:
-    """What one payload's commitment opens to; as `Opener.open`.
-
-    Raises:
-        PayloadAltered: see there.
-    """
-    return Opener(key).open(sealed, statement, commitment)

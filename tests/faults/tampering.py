@@ -34,7 +34,7 @@ from domain.ledger import verify as bundles
 from domain.ledger.checkpoint import Checkpoint, sign, verifier_keys
 from domain.ledger.cosignature_split import find_split
 from domain.ledger.dsse import pre_authentication_encoding, render
-from domain.ledger.sealing import Opening, open_sealed, seal
+from domain.ledger.sealing import Opener, Opening, seal
 from domain.ledger.statement import Statement, encode_statement
 from domain.ledger.tree import Frontier, leaf_hash
 from projections import rebuild
@@ -100,7 +100,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
                 raw, sealed = encode_statement(new), row.sealed
                 if sealed is not None and old.subject is not None and old.commitment is not None:
                     subject = one.keyring.get(old.subject)
-                    opening = open_sealed(subject, sealed, row.raw, old.commitment)
+                    opening = Opener(subject).open(sealed, row.raw, old.commitment)
                     sealed = seal(subject, secrets.token_bytes(12), opening, raw)
                 signature = key.sign(pre_authentication_encoding(raw))
                 leaf = leaf_hash(render(raw, signatures(row.actor_signature, signature)))

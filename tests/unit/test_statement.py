@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import MalformedBody, MalformedStatement, PayloadAltered, TooLarge
 from domain.ledger import encoding, statement
-from domain.ledger.sealing import Opener, Opening, commit, open_all, open_sealed, seal
+from domain.ledger.sealing import Opener, Opening, commit, open_all, seal
 from domain.ledger.statement import (
     MAX_PAYLOAD_BYTES,
     MAX_STATEMENT_BYTES,
@@ -173,7 +173,7 @@ def test_a_sealed_payload_opens_in_its_place_only() -> None:
     """Another key, statement, commitment, version, any altered byte, or a cut: refused, alone or among good ones."""
     key, nonce, commitment = b"k" * 32, b"n" * 12, OPENING.commitment()
     sealed = seal(key, nonce, OPENING, RAW)
-    assert open_sealed(key, sealed, RAW, commitment) == OPENING
+    assert Opener(key).open(sealed, RAW, commitment) == OPENING
     others = [
         (b"K" * 32, sealed, RAW, commitment),
         (key, sealed, altered(b'"TREAT"', b'"TREAU"'), commitment),
@@ -190,7 +190,7 @@ def test_a_sealed_payload_opens_in_its_place_only() -> None:
     assert open_all([]) == []
     for each in others:
         with pytest.raises(PayloadAltered):
-            open_sealed(*each)
+            Opener(each[0]).open(*each[1:])
         assert open_all([good, (Opener(each[0]), *each[1:]), good]) is None
 
 
