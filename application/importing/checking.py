@@ -20,7 +20,6 @@ class Likely(msgspec.Struct, frozen=True):
     """A line whose patient is likely to be one that another line, or the ledger, has already."""
 
     line: int
-    reference: str
     same_as: str
     """"line 7", or the stream of a patient."""
     other: int | None = None
@@ -90,4 +89,4 @@ def _take(checked: Checked, line: CaseLine, number: int, request: Request) -> No
         earlier = checked.likenesses.setdefault(checked.blinded(likeness), number)
         seen = earlier if earlier != number and seen is None else seen
     if seen is not None:
-        checked.likely.append(Likely(number, line.reference, f"line {seen}", seen))
+        checked.likely.append(Likely(number, f"line {seen}", seen))

@@ -65,12 +65,11 @@ class Known:
         # Of two lines that are alike, either may be the one that is new.
         found = {each.line: each for each in checked.likely if each.line not in there or (each.other or 0) not in there}
         if len(there) < checked.lines:
-            references = {number: reference for reference, number in checked.references.items()}
             for patient in self._patients():
                 for likeness in likenesses(patient.account, patient.name, patient.born_on):
                     line = checked.likenesses.get(checked.blinded(likeness), 0)
                     if line and line not in there:
-                        found.setdefault(line, Likely(line, references[line], patient.patient))
+                        found.setdefault(line, Likely(line, patient.patient))
         return [found[line] for line in sorted(found)]
 
     def _digests(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
